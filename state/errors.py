@@ -151,9 +151,7 @@ _BY_REASON: dict[str, type[StateError]] = {
 def from_status(status: dict[str, Any]) -> StateError:
     """The error that a ``Status`` object tells of; the inverse of :meth:`StateError.to_status`."""
     details = status.get("details") or {}
-    causes = [
-        Cause(c.get("field", ""), c.get("message", ""), c.get("reason", "")) for c in details.get("causes") or ()
-    ]
+    causes = [Cause(c.get("field", ""), c.get("message", ""), c.get("reason", "")) for c in details.get("causes") or ()]
     cls = _BY_REASON.get(status.get("reason", ""), StateError)
     return cls(
         status.get("message", "unknown error"),

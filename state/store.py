@@ -95,9 +95,7 @@ class StoreReader(Protocol):
     async def list(self, select: Selection, *, limit: int = 0, page: str = "") -> Listing:
         """All that match, in key order; ``limit`` pages, ``page`` is a former ``Listing.next``. Raises Gone for an old page."""
 
-    def watch(
-        self, select: Selection, *, since: int | None = None, initial: bool = False
-    ) -> AsyncIterator[WatchEvent]:
+    def watch(self, select: Selection, *, since: int | None = None, initial: bool = False) -> AsyncIterator[WatchEvent]:
         """Changes after revision ``since``, for ever, each once and in order. ``since=None``: first ADDED for each object
         there is. ``initial``: after those a BOOKMARK with ``initial_end``. An object that enters or leaves the selection
         is told as ADDED or DELETED. Raises Gone when ``since`` is compacted or from the future. Closing frees at once."""
@@ -110,9 +108,7 @@ class StoreWriter(Protocol):
     async def create(self, obj: Object, *, manager: str, dry_run: bool = False) -> Stored:
         """Raises AlreadyExists, Invalid, NotFound (namespace), Denied (namespace terminating)."""
 
-    async def update(
-        self, obj: Object, *, manager: str, subresource: Subresource = "", dry_run: bool = False
-    ) -> Stored:
+    async def update(self, obj: Object, *, manager: str, subresource: Subresource = "", dry_run: bool = False) -> Stored:
         """Replaces. Raises NotFound, Invalid, Conflict (resourceVersion or uid given and different)."""
 
     async def patch(
