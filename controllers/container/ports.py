@@ -191,8 +191,8 @@ class EmptyDir:
 class NodeFiles(Protocol):
     """Files under our data and run folders that containers see. Owned by a uid; never through a symlink."""
 
-    def path(self, uid: str, kind: Literal["tree", "volatile", "emptydir", "shm"], name: str) -> str:
-        """Where it is (or will be); pure."""
+    def path(self, uid: str, kind: Literal["tree", "volatile", "file", "emptydir", "shm"], name: str) -> str:
+        """Where it is (or will be); pure. ``shm`` has one place per uid, its ``name`` is not used."""
 
     async def keep_tree(self, uid: str, tree: FileTree) -> None:
         """The folder holds exactly that; files swap atomically (core/v1's ``..data`` link), readers see old or new."""
