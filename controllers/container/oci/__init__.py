@@ -11,7 +11,7 @@ from controllers.container.oci.document import build
 from controllers.container.oci.execution import exec_process
 from controllers.container.oci.inputs import Paths, SpecInputs, Volumes, image_volumes
 from controllers.container.oci.resources import live_resources
-from controllers.container.oci.revision import revision_fields, revision_hash
+from controllers.container.oci.revision import live_hash, revision_fields, revision_hash
 
 __all__ = [
     "Paths",
@@ -20,6 +20,7 @@ __all__ = [
     "build",
     "exec_process",
     "image_volumes",
+    "live_hash",
     "live_resources",
     "revision_fields",
     "revision_hash",

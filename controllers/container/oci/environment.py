@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import ceil
 
 from controllers.container.oci import quantity
 from controllers.container.oci.inputs import SpecInputs, awaited, image_config, invalid
@@ -137,9 +136,9 @@ def _resource(inputs: SpecInputs, ref: Object, field: str) -> str:
     resources = inputs.spec.get("resources") or {}
     node = {"cpu": inputs.host.cpus, "memory": inputs.host.memory_bytes, "pids": 0}
     fallback = node[name] if group == "limits" else 0
-    amount = quantity.exact((resources.get(group) or {}).get(name, fallback)) or 0
-    divisor = quantity.exact(ref.get("divisor") or 1) or 1
-    return str(ceil(amount / divisor))
+    amount = quantity.parse((resources.get(group) or {}).get(name, fallback), f"spec.resources.{group}.{name}")
+    divisor = quantity.parse(ref.get("divisor") or 1, f"{field}.divisor").nanos or quantity.parse(1, field).nanos
+    return str(-(-amount.nanos // divisor))
 
 
 def _text(value: bytes) -> str:

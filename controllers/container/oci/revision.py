@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from controllers.container.oci import quantity
 from controllers.container.oci.inputs import clean_path
+from controllers.container.oci.resources import PIDS
 from state.objects import Object
+from state.resources.reference import normalise
 
 _OURS = """
 runState restartPolicy restart autoRemove updateStrategy terminationGracePeriodSeconds stopSignal priority logging
@@ -51,16 +53,11 @@ def _capability(value: object) -> str:
     return name if name in ("ALL", "CAP_ALL") else f"CAP_{name.removeprefix('CAP_')}"
 
 
-def _reference(value: object) -> str:
-    """A normalised image reference: registry, ``library/`` and ``:latest`` spelled out."""
-    text = str(value)
-    first, slash, _ = text.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost"):
-        text = f"docker.io/{text}" if slash else f"docker.io/library/{text}"
-    name, at, digest = text.partition("@")
-    if ":" not in name.rpartition("/")[2] and not at:
-        name += ":latest"
-    return f"{name}{at}{digest}"
+def _reference(value: object) -> object:
+    try:
+        return normalise(str(value))
+    except ValueError:
+        return value
 
 
 _FALSE, _QUANTITY = _Rule(default=False), _Rule(convert=quantity.canonical)
@@ -84,7 +81,9 @@ _ENV = _Rule(
                     "configMapKeyRef": _REFERENCE,
                     "secretKeyRef": _REFERENCE,
                     "fieldRef": _Rule(fields={"apiVersion": _Rule(default="v1")}),
-                    "resourceFieldRef": _Rule(fields={"divisor": _Rule(default=1, convert=quantity.canonical)}),
+                    "resourceFieldRef": _Rule(
+                        fields={"divisor": _Rule(default=quantity.canonical(1), convert=quantity.canonical)}
+                    ),
                 }
             ),
         }
@@ -149,13 +148,13 @@ _SPEC = _Rule(
         "hostPID": _FALSE,
         "hostIPC": _FALSE,
         "hostUsers": _Rule(default=True),
-        "dnsPolicy": _Rule(default="ClusterFirst"),
+        "dnsPolicy": _Rule(default="Default"),
         "tty": _FALSE,
         "stdin": _FALSE,
         "stdinOnce": _FALSE,
         "init": _FALSE,
         "runtime": _Rule(default="runc"),
-        "shmSize": _Rule(default=64 << 20, convert=quantity.canonical),
+        "shmSize": _Rule(default=quantity.canonical("64Mi"), convert=quantity.canonical),
         "cgroupParent": _Rule(default=""),
         "devices": _by("containerPath", permissions=_Rule(default="rwm")),
         "ulimits": _by("name"),
@@ -164,6 +163,25 @@ _SPEC = _Rule(
         "readinessProbe": _PROBE,
         "livenessProbe": _PROBE,
         "lifecycle": _PROBE,
+    }
+)
+_LIVE_RULES = _Rule(
+    fields={
+        "resources": _Rule(
+            fields={
+                "limits": _Rule(
+                    fields={"pids": _Rule(default=quantity.canonical(PIDS), convert=quantity.canonical)}, items=_QUANTITY
+                ),
+                "requests": _Rule(items=_QUANTITY),
+                "linux": _Rule(fields={"memorySwap": _QUANTITY}),
+            }
+        ),
+        "logging": _Rule(
+            fields={
+                "maxSize": _Rule(default=quantity.canonical("10Mi"), convert=quantity.canonical),
+                "maxFiles": _Rule(default=5),
+            }
+        ),
     }
 )
 
@@ -180,8 +198,36 @@ def revision_fields(spec: Object) -> Object:
 
 def revision_hash(spec: Object) -> str:
     """64 hex digits, equal for specs between which a running container need not be replaced."""
-    text = json.dumps(revision_fields(spec), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _digest(revision_fields(spec))
+
+
+def live_fields(spec: Object) -> Object:
+    """The part that is applied to a running task and its log, in canonical form: limits and ``logging``."""
+    resources = spec.get("resources") or {}
+    limits = _only(resources.get("limits"), _LIVE_LIMITS)
+    requests = _only(resources.get("requests"), _LIVE_LIMITS)
+    if "cpu" in limits:
+        requests.setdefault("cpu", limits["cpu"])
+    live = {
+        "resources": {"limits": limits, "requests": requests, "linux": _only(resources.get("linux"), (*_LIVE_LINUX, "cpuset"))},
+        "logging": spec.get("logging"),
+    }
+    canonical = _canonical(live, _LIVE_RULES)
+    return canonical if isinstance(canonical, dict) else {}
+
+
+def live_hash(spec: Object) -> str:
+    """64 hex digits, equal for specs between which nothing need be applied to a running task."""
+    return _digest(live_fields(spec))
+
+
+def _digest(fields: Object) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _only(values: object, names: Iterable[str]) -> Object:
+    return {name: values[name] for name in names if values.get(name) is not None} if isinstance(values, dict) else {}
 
 
 def _without_live(resources: Object) -> Object:
@@ -204,7 +250,7 @@ def _parts_of_cpuset(cpuset: object) -> list[str]:
 
 
 def _inherited(spec: Object) -> Object:
-    """Defaults that depend on a neighbour: a device keeps its path, a ulimit's one number is both."""
+    """Defaults that depend on a neighbour: a device's path, a ulimit's one number, the filter."""
     result = dict(spec)
     if isinstance(spec.get("devices"), list):
         result["devices"] = [{"containerPath": entry.get("hostPath"), **entry} for entry in spec["devices"]]
@@ -213,6 +259,11 @@ def _inherited(spec: Object) -> Object:
             {**entry, "soft": entry.get("soft", entry.get("hard")), "hard": entry.get("hard", entry.get("soft"))}
             for entry in spec["ulimits"]
         ]
+    security = spec.get("securityContext")
+    if isinstance(security, dict):
+        default = "Unconfined" if security.get("privileged") else "RuntimeDefault"
+        if security.get("seccompProfile") == {"type": default}:
+            result["securityContext"] = {name: value for name, value in security.items() if name != "seccompProfile"}
     return result
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from controllers.container.oci.inputs import SpecInputs, invalid
+from state.resources.limits import is_ipc_sysctl, is_net_sysctl
 
 INJECTED = {
     # with a network of its own no port is anybody else's, and ping needs no capability
     "net.ipv4.ip_unprivileged_port_start": "0",
     "net.ipv4.ping_group_range": "0 2147483647",
 }
-_IPC_NAMES = "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced"
-_IPC = frozenset(f"kernel.{name}" for name in _IPC_NAMES.split())
 
 
 def sysctls(inputs: SpecInputs) -> dict[str, str]:
@@ -19,14 +18,12 @@ def sysctls(inputs: SpecInputs) -> dict[str, str]:
     for index, entry in enumerate(inputs.spec.get("sysctls") or ()):
         field = f"spec.sysctls[{index}].name"
         name = str(entry.get("name", "")).replace("/", ".")
-        if name.startswith("net."):
+        if is_net_sysctl(name):
             _own(inputs, "hostNetwork", name, field)
-        elif name in _IPC or name.startswith("fs.mqueue."):
+        elif is_ipc_sysctl(name):
             _own(inputs, "hostIPC", name, field)
-        elif name not in ("kernel.hostname", "kernel.domainname"):
-            raise invalid(field, f"{name!r} is not namespaced: it would change the whole host; set it on the host")
         else:
-            raise invalid(field, f"{name!r} is set by spec.hostname")
+            raise invalid(field, f"{name!r} is not namespaced: it would change the whole host")
         result[name] = str(entry.get("value", ""))
     return result
 
