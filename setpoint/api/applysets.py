@@ -23,10 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from setpoint.api.kinds import Kinds
+from setpoint.api.kinds import Kinds, named
 from setpoint.api.resources import take_from
 from state.errors import BadRequest, Conflict, NotFound
-from state.objects import GROUP, Key, Object, Stored, key_of
+from state.objects import GROUP, Key, Object, Stored
 from state.store import Applied, Apply, DeleteOptions, Preconditions, Selection, Store
 
 LABEL = f"{GROUP}/applyset"
@@ -215,15 +215,6 @@ def _refuse_twins(objects: Sequence[Object]) -> None:
         if key in seen:
             raise BadRequest(f"{key} is given twice")
         seen.add(key)
-
-
-def named(obj: Object) -> Key | None:
-    """The key of an object that names itself properly; None leaves the rest to the store, whose error is better."""
-    meta = obj.get("metadata")
-    if not isinstance(meta, dict):
-        return None
-    key = key_of(obj)
-    return key if key.name and all(isinstance(part, str) for part in key) else None
 
 
 def _set_of(stored: Stored) -> str:

@@ -13,13 +13,14 @@ from aiohttp import web
 
 from setpoint.api import queries
 from setpoint.api.bodies import read_object
-from setpoint.api.kinds import Kind
+from setpoint.api.kinds import item_path
 from setpoint.api.operations import AttachRequest, ContainerOperations, ExecRequest, LogRequest
 from setpoint.api.replies import internal, reply, success
 from setpoint.api.streaming import Streams
 from setpoint.api.websocket import serve_session
 from state.errors import BadRequest, StateError
 from state.objects import Key
+from state.resources.types import ResourceType
 from state.store import Store
 
 _FIRST_WITHIN_S = 0.25
@@ -28,14 +29,14 @@ _FIRST_WITHIN_S = 0.25
 class Containers:
     """The handlers of ``containers/NAME/…``."""
 
-    def __init__(self, kind: Kind, store: Store, operations: ContainerOperations, streams: Streams) -> None:
+    def __init__(self, kind: ResourceType, store: Store, operations: ContainerOperations, streams: Streams) -> None:
         self._kind = kind
         self._store = store
         self._operations = operations
         self._streams = streams
 
     def routes(self) -> Iterator[web.RouteDef]:
-        item = self._kind.item_path
+        item = item_path(self._kind)
         yield web.post(item + "/kill", self.kill)
         yield web.get(item + "/why", self.why)
         yield web.get(item + "/log", self.log)
@@ -46,7 +47,7 @@ class Containers:
 
     async def _key(self, request: web.Request) -> Key:
         """Raises NotFound before anything is begun."""
-        key = self._kind.key(request.match_info["namespace"], request.match_info["name"])
+        key = Key(self._kind.kind, request.match_info["namespace"], request.match_info["name"])
         await self._store.get(key)
         return key
 

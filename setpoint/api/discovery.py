@@ -13,9 +13,10 @@ import orjson
 from aiohttp import web
 
 from setpoint import __version__
-from setpoint.api.kinds import Kind, Kinds
+from setpoint.api.kinds import Kinds
 from setpoint.api.replies import Handler, reply
 from state.objects import Object
+from state.resources.types import ResourceType
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -50,7 +51,7 @@ class Discovery:
         for group in groups:
             yield from _both(f"/apis/{group['name']}", _fixed({"kind": "APIGroup", "apiVersion": "v1", **group}))
         for _, served in (*self._core, *self._named):
-            yield from _both(served[0].prefix, _fixed(_resource_list(served)))
+            yield from _both(served[0].path, _fixed(_resource_list(served)))
 
 
 def _both(path: str, handler: Handler) -> Iterator[web.RouteDef]:
@@ -85,7 +86,7 @@ def _group(group: str, version: str) -> Object:
     return {"name": group, "versions": [served], "preferredVersion": served}
 
 
-def _resource_list(kinds: Sequence[Kind]) -> Object:
+def _resource_list(kinds: Sequence[ResourceType]) -> Object:
     resources: list[Object] = []
     for kind in kinds:
         whole = {"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind}
@@ -96,13 +97,13 @@ def _resource_list(kinds: Sequence[Kind]) -> Object:
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": kinds[0].api_version, "resources": resources}
 
 
-def subresources(kind: Kind) -> dict[str, list[str]]:
+def subresources(kind: ResourceType) -> dict[str, list[str]]:
     """Name -> verbs."""
-    found = {"status": _STATUS_VERBS} if kind.status else {}
+    found = {"status": _STATUS_VERBS} if kind.has_status else {}
     return {**found, **_CONTAINER_STREAMS} if kind.kind == "Container" else found
 
 
-def _aggregated(groups: Sequence[tuple[tuple[str, str], Sequence[Kind]]]) -> Object:
+def _aggregated(groups: Sequence[tuple[tuple[str, str], Sequence[ResourceType]]]) -> Object:
     items: list[Object] = []
     for (group, version), served in groups:
         resources = [_discovered(kind) for kind in served]
@@ -111,7 +112,7 @@ def _aggregated(groups: Sequence[tuple[tuple[str, str], Sequence[Kind]]]) -> Obj
     return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
 
-def _discovered(kind: Kind) -> Object:
+def _discovered(kind: ResourceType) -> Object:
     response = {"group": kind.group, "version": kind.version, "kind": kind.kind}
     return {
         "resource": kind.plural,

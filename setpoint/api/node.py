@@ -10,10 +10,10 @@ from typing import Any, cast
 import orjson
 from aiohttp import web
 
-from setpoint.api.applysets import ApplyCall, ApplySets, named
+from setpoint.api.applysets import ApplyCall, ApplySets
 from setpoint.api.audit import OBJECTS
 from setpoint.api.bodies import read_object
-from setpoint.api.kinds import Kinds
+from setpoint.api.kinds import Kinds, named
 from setpoint.api.operations import ImageRow, Operations, Orphan, PullProgress
 from setpoint.api.replies import internal, reply, success
 from setpoint.api.streaming import Streams

@@ -6,7 +6,6 @@ refused, never dropped, because a field that is stored and ignored is worse than
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Literal
@@ -17,13 +16,14 @@ from aiohttp import web
 from setpoint.api import queries
 from setpoint.api.audit import OBJECTS
 from setpoint.api.bodies import decode_json, read_body, read_object
-from setpoint.api.kinds import Kind
+from setpoint.api.kinds import item_path
 from setpoint.api.replies import reply, success
 from setpoint.api.streaming import Streams
 from setpoint.api.table import Tables, negotiate, partial, partial_list
 from setpoint.api.watching import Lines, Watch, WatchOptions, revision
-from state.errors import AlreadyExists, BadRequest, Cause, Conflict, Gone, Invalid, NotFound, UnsupportedMedia
+from state.errors import BadRequest, Cause, Conflict, Gone, Invalid, NotFound, UnsupportedMedia
 from state.objects import Key, Object, Stored
+from state.resources.types import ResourceType
 from state.store import Apply, DeleteOptions, Preconditions, Selection, Store, Subresource
 
 TAKEN_BY_APPLY = frozenset(
@@ -33,14 +33,12 @@ TAKEN_BY_APPLY = frozenset(
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 _PROPAGATION: dict[str, Propagation] = {"Background": "Background", "Foreground": "Foreground", "Orphan": "Orphan"}
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
-_NAME_TRIES = 8
 
 
 class Resources:
     """The handlers of one kind."""
 
-    def __init__(self, kind: Kind, store: Store, streams: Streams, now: Callable[[], datetime]) -> None:
+    def __init__(self, kind: ResourceType, store: Store, streams: Streams, now: Callable[[], datetime]) -> None:
         self._kind = kind
         self._store = store
         self._streams = streams
@@ -51,10 +49,10 @@ class Resources:
     def routes(self) -> Iterator[web.RouteDef]:
         """In the order in which they must be matched."""
         kind = self._kind
-        item = kind.item_path
-        everywhere = f"{kind.prefix}/{kind.plural}"
+        item = item_path(kind)
+        everywhere = f"{kind.path}/{kind.plural}"
         collection = item.removesuffix("/{name}")
-        if kind.status:
+        if kind.has_status:
             yield web.get(item + "/status", self.get)
             yield web.put(item + "/status", self.replace_status)
             yield web.patch(item + "/status", self.patch_status)
@@ -97,7 +95,7 @@ class Resources:
         return reply(self._join(listing.items, meta))
 
     def _join(self, items: tuple[Stored, ...], meta: Object) -> bytes:
-        head = orjson.dumps({"kind": f"{self._kind.kind}List", "apiVersion": self._kind.api_version, "metadata": meta})
+        head = orjson.dumps({"kind": self._kind.list_kind, "apiVersion": self._kind.api_version, "metadata": meta})
         return b"".join((head[:-1], b',"items":[', b",".join([stored.body for stored in items]), b"]}"))
 
     @staticmethod
@@ -128,26 +126,9 @@ class Resources:
     async def create(self, request: web.Request) -> web.StreamResponse:
         obj = self._own(await read_object(request), request.match_info.get("namespace", ""), "")
         manager, dry = _manager(request), queries.dry_run(request.query)
-        meta = obj["metadata"]
-        if meta.get("name") or not meta.get("generateName"):
-            stored = await self._streams.finish(self._store.create(obj, manager=manager, dry_run=dry))
-        else:
-            stored = await self._streams.finish(self._create_named(obj, manager, dry))
+        stored = await self._streams.finish(self._store.create(obj, manager=manager, dry_run=dry))
         request[OBJECTS] = (str(stored.key),)
         return self._one(request, stored, code=201)
-
-    async def _create_named(self, obj: Object, manager: str, dry: bool) -> Stored:
-        prefix = str(obj["metadata"]["generateName"])[:58]
-        for attempt in range(_NAME_TRIES):
-            name = prefix + "".join(secrets.choice(_SUFFIX) for _ in range(5))
-            try:
-                return await self._store.create(
-                    {**obj, "metadata": {**obj["metadata"], "name": name}}, manager=manager, dry_run=dry
-                )
-            except AlreadyExists:
-                if attempt == _NAME_TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
 
     async def replace(self, request: web.Request) -> web.StreamResponse:
         return await self._replace(request, "")
@@ -236,7 +217,7 @@ class Resources:
 
     def _key(self, request: web.Request) -> Key:
         match = request.match_info
-        return self._kind.key(match.get("namespace", ""), match["name"])
+        return Key(self._kind.kind, match.get("namespace", ""), match["name"])
 
     def _selection(self, request: web.Request) -> Selection:
         query = request.query

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import orjson
 
-from setpoint.api.kinds import Column, Kind
 from state.objects import Object, Stored
+from state.resources.types import Column, ResourceType
 
 Form = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
 _FORMS: dict[str, Form] = {
@@ -20,8 +20,8 @@ _FORMS: dict[str, Form] = {
     "PartialObjectMetadata": "PartialObjectMetadata",
     "PartialObjectMetadataList": "PartialObjectMetadataList",
 }
-_NAME = Column("Name", ".metadata.name", description="Name is unique within a namespace.")
-_AGE = Column("Age", ".metadata.creationTimestamp", "date", description="Time since the object was made.")
+_NAME = Column("Name", "string", ".metadata.name", description="Name is unique within a namespace.")
+_AGE = Column("Age", "date", ".metadata.creationTimestamp", description="Time since the object was made.")
 
 
 def negotiate(accept: str) -> Form:
@@ -42,7 +42,7 @@ def negotiate(accept: str) -> Form:
 class Tables:
     """Makes tables of one kind."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: ResourceType) -> None:
         names = {column.name for column in kind.columns}
         self._columns = tuple(
             column

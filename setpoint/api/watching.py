@@ -18,11 +18,11 @@ import orjson
 from aiohttp import web
 
 from setpoint.api import queries
-from setpoint.api.kinds import Kind
 from setpoint.api.replies import internal
 from setpoint.api.streaming import Streams
 from state.errors import BadRequest, Cause, Invalid, StateError
-from state.objects import Stored
+from state.objects import Key, Stored
+from state.resources.types import ResourceType
 from state.store import Selection, Store, WatchEvent
 
 Render = Callable[[Stored, bool], bytes]
@@ -92,7 +92,7 @@ def line_of(kind: str, body: bytes) -> bytes:
 class Watch:
     """One watcher's answer."""
 
-    def __init__(self, kind: Kind, options: WatchOptions, *, lines: Lines, render: Render | None) -> None:
+    def __init__(self, kind: ResourceType, options: WatchOptions, *, lines: Lines, render: Render | None) -> None:
         self._kind = kind
         self._options = options
         self._lines = lines
@@ -153,7 +153,7 @@ class Watch:
         body = orjson.dumps({"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta})
         if self._render is not None:
             first, self._first = self._first, False
-            body = self._render(Stored(self._kind.key("", ""), "", self._told, body), first)
+            body = self._render(Stored(Key(self._kind.kind, "", ""), "", self._told, body), first)
         return line_of("BOOKMARK", body)
 
     async def _tick(self, response: web.StreamResponse) -> None:

@@ -32,7 +32,8 @@ async def serve_session(
 ) -> web.StreamResponse:
     """Starts a session and carries it until the process ends or the client leaves. ``wanted``: stdin, stdout, stderr.
 
-    What fails before the upgrade is an HTTP error; what fails after it is the Status on channel 3.
+    What is wrong with the request is an HTTP error. Whether the session starts is known after the upgrade only, so that no
+    process is begun for a client that cannot speak with it; its failure is the Status on channel 3, as any later one.
     """
     ws = web.WebSocketResponse(protocols=(V5, V4), max_msg_size=_MAX_MESSAGE, compress=False, autoclose=True)
     if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -40,16 +41,34 @@ async def serve_session(
     offered = {word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")}
     if not offered & {V5, V4}:
         raise BadRequest(f"the websocket must offer the subprotocol {V5} or {V4}")
-    session = await start()
-    try:
-        async with streams.until_closed():
-            await ws.prepare(request)
+    async with streams.until_closed():
+        await ws.prepare(request)
+        try:
+            session = await start()
+        except Exception as exc:
+            await _conclude(ws, _failed(exc))
+            return ws
+        try:
             await _Carrier(ws, session, wanted).run()
-        if not ws.closed:
-            await ws.close(code=WSCloseCode.GOING_AWAY)
-    finally:
-        await session.close()
+        finally:
+            await session.close()
+    if not ws.closed:
+        await ws.close(code=WSCloseCode.GOING_AWAY)
     return ws
+
+
+def _failed(exc: BaseException) -> Object:
+    if isinstance(exc, StateError):
+        return exc.to_status()
+    if isinstance(exc, Exception):
+        return internal(exc, "session")
+    raise exc
+
+
+async def _conclude(ws: web.WebSocketResponse, final: Object) -> None:
+    with contextlib.suppress(ConnectionError):
+        await ws.send_bytes(bytes((ERROR,)) + orjson.dumps(final))
+        await ws.close()
 
 
 class _Carrier:
@@ -68,8 +87,9 @@ class _Carrier:
         try:
             # The client's leaving ends it as well as the process's end; the end of stdin does neither.
             await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
-            if outward.done():
-                await self._conclude(outward)
+            if outward.done() and not isinstance(outward.exception(), ConnectionError):
+                exc = outward.exception()
+                await _conclude(self._ws, exit_status(outward.result()) if exc is None else _failed(exc))
         finally:
             for task in tasks:
                 task.cancel()
@@ -81,22 +101,6 @@ class _Carrier:
             if stream in self._wanted:
                 await self._ws.send_bytes(bytes((_CHANNEL[stream],)) + data)
         return await self._session.wait()
-
-    async def _conclude(self, outward: asyncio.Future[int]) -> None:
-        exc = outward.exception()
-        if isinstance(exc, ConnectionError):
-            return
-        if exc is None:
-            final = exit_status(outward.result())
-        elif isinstance(exc, StateError):
-            final = exc.to_status()
-        elif isinstance(exc, Exception):
-            final = internal(exc, "exec session")
-        else:
-            raise exc
-        with contextlib.suppress(ConnectionError):
-            await self._ws.send_bytes(bytes((ERROR,)) + orjson.dumps(final))
-            await self._ws.close()
 
     async def _inward(self) -> None:
         async for message in self._ws:
