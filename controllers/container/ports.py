@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from state.objects import Object
+from state.objects import Key, Object
 
 TaskState = Literal["CREATED", "RUNNING", "PAUSED", "PAUSING", "STOPPED", "UNKNOWN"]
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a task ended. ``true`` only if a live shim told it; else ``code`` is containerd's guess and is shown as ``reported``."""
+    """How a task ended. ``true`` only if a live shim told it; else ``code`` is containerd's guess, shown as ``reported``."""
 
     code: int
     at: str
@@ -54,7 +54,7 @@ class RuntimeEvent:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A local, unpacked image. ``config`` is the OCI image config document; ``passwd``/``group`` are the texts of the files in it."""
+    """A local, unpacked image. ``config`` is the OCI image config document; ``passwd``/``group``: the texts of its files."""
 
     reference: str
     digest: str
@@ -96,11 +96,11 @@ class Runtime(Protocol):
     """containerd's containers, tasks and snapshots, in our namespace, ours only (label ``setpoint.dev/engine``)."""
 
     async def create(self, new: NewInstance) -> None:
-        """The record, then its snapshot. One that is there with the same labels is fine. NotFound: image or runtime, named."""
+        """The record, then its snapshot. One that is there with the same labels is fine. NotFound: the image, named."""
 
     async def launch(self, id: str, stdio: Stdio) -> int:
         """Makes the task (and the snapshot again if it was lost) and starts it; returns its pid. Not idempotent: a task that is
-        there is AlreadyExists. A process that cannot be executed raises StartFailed with 126, 127 or 128, and leaves no task."""
+        there: AlreadyExists. A process that cannot be executed raises StartFailed with 126, 127 or 128, leaving no task."""
 
     async def signal(self, id: str, signal: int, *, everyone: bool = False) -> None:
         """NotFound when there is no live process."""
@@ -138,6 +138,10 @@ class Images(Protocol):
 
     async def resolve(self, reference: str) -> ImageInfo:
         """A local and unpacked image by its normalised reference or ``repo@digest``. NotFound names it."""
+
+    async def refresh(self, reference: str, credentials: Sequence[Object] = ()) -> bool:
+        """imagePullPolicy Always: fetch what the registry holds under this reference, if that differs. False: the registry did
+        not answer soon (then not asked again for a minute), so what is here may be old. Never raises."""
 
     def fetch(self, reference: str, credentials: Sequence[Object] = ()) -> None:
         """Starts a pull in the background unless one is under way; its failure is told by ``trouble``. Never raises."""
@@ -264,6 +268,31 @@ class HostFacts:
     controllers: frozenset[str] = frozenset()
     """cgroup controllers that can be limited (memory, cpu, pids, cpuset, ...)."""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class HostPaths(Protocol):
+    """Paths that belong to the host. None of them may hold the loop: Unavailable after 2 s without an answer."""
+
+    async def make(self, path: str, kind: Literal["File", "Directory"]) -> None:
+        """Makes an empty file (0644) or a folder (0755), with its parents, unless something is there."""
+
+    async def within(self, base: str, sub: str) -> str:
+        """``sub`` below ``base``, a folder made if nothing is there; Denied when a symlink leads out of ``base``."""
+
+
+class Host(Protocol):
+    """The host itself."""
+
+    def facts(self) -> HostFacts: ...
+
+    def runtime(self, name: str) -> str:
+        """The path of the OCI runtime's program; empty when it is not installed."""
+
+
+class Recorder(Protocol):
+    """Events for people (core/v1), written behind: never on the way of a start."""
+
+    def record(self, key: Key, uid: str, reason: str, message: str, *, warning: bool = False) -> None: ...
 
 
 class StartFailed(Exception):

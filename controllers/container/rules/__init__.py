@@ -1,0 +1,1 @@
+"""One small pure function per rule: ``Situation -> Plan | None``. None leaves the answer to the next rule."""

@@ -1,0 +1,36 @@
+"""Reads: what the node shows of one uid, as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controllers.container.model import Desired, Seen
+from controllers.container.node import Node
+from controllers.container.references import gather, references
+from controllers.container.view import RuntimeView
+
+Written = dict[str, str]
+"""uid -> versions of the references that its files were written from. Lost with the agent: then written once more."""
+
+
+class Observer:
+    """A slice of the node-wide views, and of the references of one Container."""
+
+    def __init__(self, node: Node, view: RuntimeView, written: Written) -> None:
+        self._node, self._view, self._written = node, view, written
+
+    async def observe(self, want: Desired, before: Seen) -> Seen:
+        """What was resolved earlier in the pass is kept from ``before``."""
+        if not self._view.fresh:
+            return replace(before, instances=self._view.of(want.uid), fresh=False)
+        seen = replace(before, instances=await self._view.settle(want.uid), fresh=True)
+        if want.deleting:
+            return replace(seen, leftovers=await self._leftovers(want.uid))
+        if not any(references(want.spec)):
+            return seen
+        gathered = await gather(self._node.store, want.key.namespace, want.spec)
+        return replace(seen, env_refs=gathered.env, stale_refs=self._written.get(want.uid) != gathered.files)
+
+    async def _leftovers(self, uid: str) -> bool:
+        node = self._node
+        return uid in await node.sandboxes.list() or uid in await node.files.list() or uid in await node.logs.list()

@@ -1,0 +1,139 @@
+"""Drives one Container to what is declared: observe, decide, act, and again until nothing is left to do but wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from controllers.container.act import Actor, Pass, Throttled
+from controllers.container.decide import decide
+from controllers.container.declare import declare
+from controllers.container.memory import Memory, load
+from controllers.container.model import Delete, Desired, Plan, Remember, Situation, Waiting
+from controllers.container.node import Node
+from controllers.container.observe import Observer
+from controllers.container.ports import StartFailed
+from controllers.container.preparing import Missing
+from controllers.container.restarting import record_start_failure
+from controllers.container.status import Report, rfc3339, status_of
+from controllers.engine.instants import Instant, read
+from controllers.engine.ports import Clock
+from controllers.engine.result import DONE, Result
+from state.errors import Conflict, NotFound, StateError
+from state.ledger import CONTAINERS
+from state.objects import Key
+from state.store import Preconditions
+
+MOST_ROUNDS = 24
+"""Rounds of one pass; a plan that needs more is a rule that never rests, and starts over behind the others."""
+WAIT_S = 1.0
+"""How often a missing thing is looked for that nothing announces; its arrival is acted upon within 2 s."""
+MANAGER = "setpoint-agent"
+
+
+class ContainerReconciler:
+    """Level-based: told a key, never an event."""
+
+    kind = "Container"
+
+    def __init__(self, node: Node, observer: Observer, actor: Actor, clock: Clock) -> None:
+        self._node, self._observer, self._actor, self._clock = node, observer, actor, clock
+
+    async def reconcile(self, key: Key) -> Result:
+        try:
+            stored = await self._node.store.get(key)
+        except NotFound:
+            return DONE  # what it may have left is the business of the sweep
+        want = declare(stored.object, self._clock.now())
+        work = Pass(want, self._memory(want))
+        try:
+            plan = await self._converge(work)
+        except StateError as error:
+            await self._report(work, Plan(), trouble=error.message)
+            raise
+        if not work.over:
+            await self._report(work, plan)
+            await self._delete_last(work, plan)
+        return Result(None if plan.after is None else timedelta(seconds=plan.after))
+
+    async def _converge(self, work: Pass) -> Plan:
+        """Rounds of observe, decide and act; the plan that has no step left."""
+        for _ in range(MOST_ROUNDS):
+            work.seen = await self._observer.observe(work.want, work.seen)
+            plan = decide(self._situation(work))
+            if not plan.steps or any(isinstance(step, Delete) for step in plan.steps):
+                return plan
+            waits = await self._act(work, plan)
+            if waits is not None or work.over:
+                return waits or Plan()
+        return Plan(after=0.0)
+
+    async def _act(self, work: Pass, plan: Plan) -> Plan | None:
+        """All steps in order. A plan comes back when something is missing and the pass must wait for it."""
+        for step in plan.steps:
+            try:
+                await self._actor.act(work, step)
+            except Missing as missing:
+                return Plan(after=WAIT_S, waits=missing.waiting, rule="waiting")
+            except Throttled as throttled:
+                told = Waiting("StartBudget", "the node's start budget is used up: it starts when there is room")
+                return Plan(after=throttled.wait_s, waits=told)
+            except StartFailed as failed:
+                return await self._start_failed(work, failed)
+        return None
+
+    async def _start_failed(self, work: Pass, failed: StartFailed) -> Plan | None:
+        """A missing thing is waited for; else it is an exit like any other, with the code that users know."""
+        if failed.missing:
+            await self._undo_intent(work)
+            return Plan(after=WAIT_S, waits=Waiting("StartFailed", f"{failed.missing} is missing: {failed.message}"))
+        mem = record_start_failure(work.want, work.mem, failed.code, failed.message, read(self._clock), self._wall())
+        await self._remember(work, mem)
+        self._node.recorder.record(work.want.key, work.want.uid, "StartFailed", failed.message, warning=True)
+        return None
+
+    async def _undo_intent(self, work: Pass) -> None:
+        """The launch did not come to be. Kept in memory of this pass only when the ledger already says so."""
+        launched = work.mem.launched
+        if launched is not None:
+            next_start = work.mem.next_start or (launched.instant if work.mem.restart_count else None)
+            await self._remember(work, replace(work.mem, launched=None, launches=work.mem.launches - 1, next_start=next_start))
+
+    async def _delete_last(self, work: Pass, plan: Plan) -> None:
+        """autoRemove: after the status was written, so that who watches learns how it ended."""
+        for step in plan.steps:
+            await self._actor.act(work, step)
+
+    async def _report(self, work: Pass, plan: Plan, trouble: str = "") -> None:
+        report = Report(work.want, work.seen, work.mem, plan, read(self._clock), self._clock.now(), trouble)
+        status = status_of(report)
+        if status == work.want.status:
+            return
+        gone = {name: None for name in work.want.status if name not in status}
+        try:
+            await self._node.store.patch(
+                work.want.key,
+                {"status": {**status, **gone}},
+                manager=MANAGER,
+                subresource="status",
+                preconditions=Preconditions(uid=work.want.uid),
+            )
+        except (NotFound, Conflict):
+            return  # gone, or another object by that name: the watch has told us already
+        work.want = replace(work.want, status=status)
+
+    def _situation(self, work: Pass) -> Situation:
+        return Situation(work.want, work.seen, work.mem, self._now(), self._wall())
+
+    def _memory(self, want: Desired) -> Memory:
+        doc = self._node.ledger.get(CONTAINERS, want.uid)
+        return load(doc) if doc else Memory(want.uid)
+
+    async def _remember(self, work: Pass, mem: Memory) -> None:
+        await self._actor.act(work, Remember(mem))
+
+    def _now(self) -> Instant:
+        return read(self._clock)
+
+    def _wall(self) -> str:
+        return rfc3339(self._clock.now())

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controllers.container.model import Plan, Refresh, Remember, Situation, Update
+
+
+def repairing(s: Situation) -> Plan | None:
+    """What can change live is changed live: limits of the task, files from ConfigMaps and Secrets."""
+    current, launched = s.current, s.mem.launched
+    if current is None or launched is None:
+        return None
+    if launched.live != s.want.live:
+        known = replace(s.mem, launched=replace(launched, live=s.want.live))
+        return Plan((Update(current.id), Remember(known)))
+    if s.seen.stale_refs:
+        return Plan((Refresh(),))
+    if s.mem.current is not None and not s.mem.current.ready:
+        return _become_ready(s)
+    return None
+
+
+def _become_ready(s: Situation) -> Plan | None:
+    launched = s.mem.launched
+    assert launched is not None
+    left = s.want.min_ready_s - (s.now.since(launched.instant) or 0.0)
+    return Plan(after=left) if left > 0 else None

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controllers.container.memory import Launched, Memory, Revision
+from controllers.container.model import LIVE, Admit, Create, Launch, Plan, Remember, Resolve, Situation, Step
+from controllers.container.rules.replacing import next_revision
+
+
+def running(s: Situation) -> Plan | None:
+    """Declared to run, and it does not: make what is missing and launch it. The intent is durable before the task is."""
+    if any(i.task in LIVE for i in s.seen.instances):
+        return None
+    current = s.mem.current
+    needs_image = current is None or s.current is None
+    if not s.seen.ready or (needs_image and s.seen.resolution is None):
+        return Plan((Resolve(image=needs_image),))
+    if current is None:
+        planned = next_revision(s)
+        current = planned.current
+        assert current is not None
+        return Plan((Remember(intend(s, planned, current)), Create(current.number), Launch(current.number)))
+    restart = s.mem.next_start is not None
+    steps: tuple[Step, ...] = (Admit(),) if restart else ()
+    steps += (Remember(intend(s, s.mem, current)),)
+    if s.current is None:
+        steps += (Create(current.number),)
+    return Plan((*steps, Launch(current.number, restart)))
+
+
+def intend(s: Situation, mem: Memory, revision: Revision) -> Memory:
+    """The memory of a launch that is about to happen."""
+    number = mem.launches + 1
+    return replace(
+        mem,
+        namespace=s.want.key.namespace,
+        name=s.want.key.name,
+        launches=number,
+        launched=Launched(revision.number, number, s.wall, s.now, live=revision.live, refs=s.seen.env_refs),
+        restarted_at=s.want.restarted_at,
+        next_start=None,
+        stop_seen=False,
+        finished=False,
+    )

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controllers.container.memory import Revision, Stopping
+from controllers.container.model import LIVE, Delete, Plan, Remember, Signal, Situation
+from controllers.container.ports import Instance
+from controllers.engine.instants import Instant
+
+KILL_RETRY_S = 2.0
+"""A process in uninterruptible sleep survives SIGKILL for a while: ask again, and look."""
+
+
+def stopping(s: Situation) -> Plan | None:
+    """A stop under way goes on to its end; a task that should not run is stopped; what is declared Stopped rests."""
+    live = _live(s)
+    if live is not None and (s.mem.stopping is not None or _should_stop(s, live)):
+        return stop(s, _why(s))
+    if s.want.run_state != "Stopped":
+        return None
+    if not s.mem.stop_seen:
+        # From here the next start is a fresh one: counters anew, an ended run may run again.
+        rested = replace(s.mem, stop_seen=True, finished=False, failures=0, last_delay_s=0.0, next_start=None, restart_count=0)
+        return Plan((Remember(rested),))
+    return Plan((Delete(),)) if s.want.auto_remove and s.mem.launches else Plan()
+
+
+def stop(s: Situation, why: str) -> Plan:
+    """The graceful stop, one step at a time: remember, signal, wait for the grace period, kill."""
+    live = _live(s)
+    assert live is not None
+    if s.mem.stopping is None:
+        kill_at = None if s.want.grace_s < 0 else s.now.plus(s.want.grace_s)
+        begun = Remember(replace(s.mem, stopping=Stopping(why, kill_at), next_start=None, current=_proved(s, live)))
+        if s.want.grace_s == 0:
+            return Plan((begun, Signal(live.id, "SIGKILL", everyone=True)), after=KILL_RETRY_S)
+        signal = s.want.stop_signal or _image_signal(s, live) or "SIGTERM"
+        return Plan((begun, Signal(live.id, signal, resume=live.task != "RUNNING")), after=s.want.grace_s)
+    kill_at = _earlier_deadline(s)
+    if kill_at is None:
+        return Plan()
+    left = s.now.until(kill_at)
+    if left > 0:
+        return Plan(after=left)
+    return Plan((Signal(live.id, "SIGKILL", everyone=True, resume=live.task != "RUNNING"),), after=KILL_RETRY_S)
+
+
+def _earlier_deadline(s: Situation) -> Instant | None:
+    """The grace period may be shortened while it runs (a delete with force), never prolonged."""
+    kill_at = s.mem.stopping.kill_at if s.mem.stopping else None
+    if s.want.deleting and s.want.grace_s == 0:
+        return s.now
+    return kill_at
+
+
+def _proved(s: Situation, live: Instance) -> Revision | None:
+    """The current revision, marked Ready if it has been running long enough: one worth putting back."""
+    current, launched = s.mem.current, s.mem.launched
+    if current is None or launched is None or live.revision != current.number:
+        return current
+    ran = s.now.since(launched.instant) or 0.0
+    return replace(current, ready=current.ready or ran >= s.want.min_ready_s)
+
+
+def _live(s: Situation) -> Instance | None:
+    return next((i for i in s.seen.instances if i.task in LIVE), None)
+
+
+def _should_stop(s: Situation, live: Instance) -> bool:
+    if s.want.run_state == "Stopped" or s.mem.quarantined:
+        return True
+    if s.mem.current is None or live.revision != s.mem.current.number:
+        return True
+    return restart_asked(s)
+
+
+def restart_asked(s: Situation) -> bool:
+    """``setpoint.dev/restartedAt`` changed since the last launch."""
+    return bool(s.want.restarted_at) and s.want.restarted_at != s.mem.restarted_at
+
+
+def _why(s: Situation) -> str:
+    if s.mem.stopping is not None:
+        return s.mem.stopping.why
+    if s.want.run_state == "Stopped":
+        return "declared Stopped"
+    return "restart asked for" if restart_asked(s) else "replaced"
+
+
+def _image_signal(s: Situation, live: Instance) -> str:
+    for revision in (s.mem.current, s.mem.previous):
+        if revision is not None and revision.number == live.revision:
+            return revision.stop_signal
+    return ""

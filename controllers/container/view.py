@@ -1,0 +1,195 @@
+"""The node-wide view of containerd: every instance of ours, kept by events, listed again at resync and after any break.
+
+Events only mark an id as dirty and wake its key; the pass that follows reads that one instance again. While the view is not
+fresh nobody may conclude anything from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from controllers.container.model import LIVE
+from controllers.container.ports import Exit, Instance, Runtime, RuntimeSource
+from controllers.engine.ports import Clock, Log
+from state.errors import StateError
+
+RETRY_S = 0.5
+"""Between two attempts to reach a containerd that is away."""
+
+_OURS_ANYWAY = (
+    "/tasks/create",
+    "/tasks/start",
+    "/tasks/delete",
+    "/containers/create",
+    "/containers/delete",
+    "/tasks/paused",
+    "/tasks/resumed",
+)
+"""Topics that our own call in flight causes; its answer is noted by the caller."""
+
+
+class RuntimeView:
+    """Owns nothing on the node. ``wake`` is told the uid (and namespace, name) of each instance that may have changed."""
+
+    def __init__(
+        self, source: RuntimeSource, runtime: Runtime, clock: Clock, log: Log, wake: Callable[[Instance], None]
+    ) -> None:
+        self._source, self._runtime, self._clock, self._log, self._wake = source, runtime, clock, log, wake
+        self._by_uid: dict[str, dict[int, Instance]] = {}
+        self._dirty: set[str] = set()
+        self._exits: dict[str, Exit] = {}
+        self._in_flight: set[str] = set()
+        self.fresh = False
+        self.stale_since = clock.monotonic()
+
+    # reading
+
+    def of(self, uid: str) -> tuple[Instance, ...]:
+        """The instances of a uid by revision, as last seen."""
+        return tuple(sorted(self._by_uid.get(uid, {}).values(), key=lambda i: i.revision))
+
+    def uids(self) -> tuple[str, ...]:
+        return tuple(self._by_uid)
+
+    def all(self) -> Iterator[Instance]:
+        for revisions in self._by_uid.values():
+            yield from revisions.values()
+
+    async def settle(self, uid: str) -> tuple[Instance, ...]:
+        """``of(uid)`` after every id of it that events marked has been read again."""
+        prefix = uid.replace("-", "") + "-"
+        for id in [d for d in self._dirty if d.startswith(prefix)]:
+            self._dirty.discard(id)
+            try:
+                await self._look(id)
+            except BaseException:
+                self._dirty.add(id)
+                raise
+        return self.of(uid)
+
+    # what we did ourselves
+
+    @contextmanager
+    def acting(self, id: str) -> Iterator[None]:
+        """Around a call of ours on ``id``. If it fails, the id is dirty: the next pass looks before it acts."""
+        self._in_flight.add(id)
+        try:
+            yield
+        except BaseException:
+            self._dirty.add(id)
+            raise
+        finally:
+            self._in_flight.discard(id)
+
+    def note(self, instance: Instance) -> None:
+        """What a call of ours brought about."""
+        if instance.task in LIVE:
+            self._exits.pop(instance.id, None)
+        self._by_uid.setdefault(instance.uid, {})[instance.revision] = instance
+
+    def drop(self, instance: Instance) -> None:
+        self._remove(instance.id)
+
+    # following
+
+    async def run(self) -> None:
+        """For ever: subscribe, list, follow; after any break list again."""
+        while True:
+            try:
+                await self._follow()
+            except StateError as error:
+                if self.fresh:
+                    self._log.warning("containerd is away", error=error.message)
+                    self._lost()
+            await self._clock.sleep(RETRY_S)
+
+    async def relist(self) -> None:
+        """The slow list that tells the truth. Wakes whoever changed; raises what the source raises."""
+        before = {i.id: i for i in self.all()}
+        listed = await self._source.list()
+        self._by_uid = {}
+        for instance in listed:
+            self.note(self._with_exit(instance))
+        now = {i.id: i for i in self.all()}
+        self._dirty.clear()
+        for id in before.keys() | now.keys():
+            if before.get(id) != now.get(id) and (either := now.get(id) or before.get(id)):
+                self._wake(either)
+
+    async def _follow(self) -> None:
+        events = self._source.events()
+        try:
+            async for event in events:
+                if not event.id:
+                    await self.relist()
+                    self._found()
+                else:
+                    self._heard(event.id, event.topic, event.exit)
+        finally:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _heard(self, id: str, topic: str, exit: Exit | None) -> None:
+        if exit is not None:
+            self._exits[id] = exit
+        elif id in self._in_flight and topic in _OURS_ANYWAY:
+            return
+        known = self._known(id)
+        self._dirty.add(id)
+        if known is not None:
+            self._wake(known)
+        elif "-" in id:
+            hexes, _, revision = id.rpartition("-")
+            if len(hexes) == 32 and revision.isdigit():
+                self._wake(Instance(id, _uid(hexes), int(revision), "", ""))
+
+    def _found(self) -> None:
+        self.fresh = True
+        for instance in list(self.all()):
+            self._wake(instance)
+
+    def _lost(self) -> None:
+        self.fresh = False
+        self.stale_since = self._clock.monotonic()
+        for instance in list(self.all()):
+            self._wake(instance)
+
+    async def _look(self, id: str) -> None:
+        instance = await self._runtime.look(id)
+        if instance is None:
+            self._remove(id)
+        else:
+            self.note(self._with_exit(instance))
+
+    def _with_exit(self, instance: Instance) -> Instance:
+        """An exit that an event told stays with an instance whose task is gone: it is all that is known of the end."""
+        told = self._exits.get(instance.id)
+        if told is None or instance.task in LIVE:
+            return instance
+        if instance.exit is None:
+            return replace(instance, exit=replace(told, true=False))
+        return replace(instance, exit=replace(instance.exit, oom=instance.exit.oom or told.oom))
+
+    def _known(self, id: str) -> Instance | None:
+        hexes, _, revision = id.rpartition("-")
+        if len(hexes) != 32 or not revision.isdigit():
+            return None
+        return self._by_uid.get(_uid(hexes), {}).get(int(revision))
+
+    def _remove(self, id: str) -> None:
+        known = self._known(id)
+        if known is None:
+            return
+        revisions = self._by_uid.get(known.uid, {})
+        revisions.pop(known.revision, None)
+        if not revisions:
+            self._by_uid.pop(known.uid, None)
+        self._exits.pop(id, None)
+
+
+def _uid(hexes: str) -> str:
+    """32 hexadecimal digits as a UUID with dashes."""
+    return "-".join((hexes[:8], hexes[8:12], hexes[12:16], hexes[16:20], hexes[20:]))
