@@ -1,4 +1,4 @@
-"""What the engine and every slice need of the world besides their own ports: time, chance and names."""
+"""What the engine and every slice need of the world besides their own ports: time, chance, names, a log and a meter."""
 
 from __future__ import annotations
 
@@ -34,3 +34,26 @@ class Ids(Protocol):
 
     def uid(self) -> str:
         """A new random UUID, lower case with dashes."""
+
+
+class Log(Protocol):
+    """Structured log: a constant lower-case message, the facts as values."""
+
+    def info(self, event: str, /, **values: object) -> object: ...
+
+    def warning(self, event: str, /, **values: object) -> object: ...
+
+    def error(self, event: str, /, **values: object) -> object: ...
+
+
+class Meter(Protocol):
+    """Told of what the engine does, as it happens. Must be quick and must not raise."""
+
+    def passed(self, kind: str, outcome: str, seconds: float) -> None:
+        """A pass ended. ``outcome``: done, again, later, refused, failed, in-doubt or overdue."""
+
+    def waited(self, kind: str, seconds: float) -> None:
+        """A key was taken up, that long after it became due."""
+
+    def resynced(self, kind: str, keys: int) -> None:
+        """A resync listed that many keys."""
