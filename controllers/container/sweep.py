@@ -1,0 +1,91 @@
+"""What is left on the node of a uid whose object is gone.
+
+Absence is no evidence: a thing is swept only if it carries our engine id and the ledger has a tombstone for its uid. Ours
+without a tombstone is an orphan: kept running, listed, removed only by an explicit command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from controllers.container.act import forget
+from controllers.container.node import Node
+from controllers.container.ports import Instance
+from controllers.container.view import RuntimeView
+from controllers.engine.ports import Log
+from controllers.engine.result import DONE, Result
+from state.errors import Unavailable
+from state.ledger import CONTAINERS, TOMBSTONES
+from state.objects import Key, Object
+from state.store import Selection
+
+REMAINS = "Remains"
+"""The key's kind; its name is the uid."""
+
+
+def remains(uid: str) -> Key:
+    return Key(REMAINS, "", uid)
+
+
+class Sweep:
+    """One pass ends what is left of one uid. Asked for at start, at every resync, and when an object goes."""
+
+    kind = REMAINS
+
+    def __init__(self, node: Node, view: RuntimeView, log: Log) -> None:
+        self._node, self._view, self._log = node, view, log
+
+    async def keys(self) -> Sequence[tuple[Key, int]]:
+        """Every uid that has anything on this node and no object. The node is read first: an object comes before its things."""
+        node = self._node
+        found = {*self._view.uids(), *await node.sandboxes.list(), *await node.files.list(), *await node.logs.list()}
+        found |= {*node.ledger.list(CONTAINERS), *node.ledger.list(TOMBSTONES)}
+        return [(remains(uid), -1) for uid in sorted(found - await self._declared())]
+
+    async def reconcile(self, key: Key) -> Result:
+        uid = key.name
+        if uid in await self._declared():
+            return DONE
+        if self._node.ledger.get(TOMBSTONES, uid) is None:
+            return DONE
+        if not self._view.fresh:
+            raise Unavailable("containerd does not answer: nothing is swept")
+        for instance in await self._view.settle(uid):
+            await self._end(instance)
+        await self._node.logs.close(uid, keep_tail=True)
+        await self._node.sandboxes.release(uid)
+        await self._node.files.remove(uid)
+        await forget(self._node, uid)
+        self._log.info("swept what was left of a deleted container", uid=uid)
+        return DONE
+
+    async def orphans(self) -> list[Instance]:
+        """Instances of ours without object and without tombstone, with the declaration that their record holds."""
+        declared = await self._declared()
+        buried = self._node.ledger.list(TOMBSTONES)
+        ids = [i.id for i in self._view.all() if i.uid not in declared and i.uid not in buried]
+        looked = [await self._node.runtime.look(id) for id in sorted(ids)]
+        return [instance for instance in looked if instance is not None]
+
+    async def bury(self, instance: Instance) -> Result:
+        """The explicit command: from now on what is left of this uid may be swept, and is."""
+        doc: Object = {"namespace": instance.namespace, "name": instance.name}
+        await self._node.ledger.put(TOMBSTONES, instance.uid, doc)
+        return await self.reconcile(remains(instance.uid))
+
+    async def _end(self, instance: Instance) -> None:
+        runtime = self._node.runtime
+        with self._view.acting(instance.id):
+            target = await runtime.look(instance.id)
+            if target is not None:
+                if target.task is not None:
+                    await runtime.reap(instance.id, force=True)
+                await runtime.remove(instance.id)
+        self._view.drop(instance)
+
+    async def _declared(self) -> set[str]:
+        return {stored.uid for stored in (await self._node.store.list(Selection("Container"))).items}
+
+
+SWEEP_EVERY = timedelta(minutes=1)

@@ -1,0 +1,53 @@
+"""Keeps the Node object of this agent: made if missing, its status as the host is now. The spec belongs to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from controllers.engine.result import DONE, Result
+from state.errors import AlreadyExists, NotFound
+from state.objects import API_VERSION, Key, Object
+from state.store import Store
+
+MANAGER = "setpoint-agent"
+
+
+class Facts(Protocol):
+    """What the agent knows of itself and its host."""
+
+    def describe(self) -> Mapping[str, object]:
+        """The Node's status but for conditions: engineID, versions, cgroup driver, capacity. Stable while nothing changes."""
+
+
+class NodeReconciler:
+    """One key: this node's own."""
+
+    kind = "Node"
+
+    def __init__(self, store: Store, facts: Facts, name: str) -> None:
+        self._store, self._facts, self._name = store, facts, name
+
+    @property
+    def key(self) -> Key:
+        return Key("Node", "", self._name)
+
+    async def reconcile(self, key: Key) -> Result:
+        if key != self.key:
+            return DONE
+        try:
+            obj = (await self._store.get(key)).object
+        except NotFound:
+            obj = await self._make()
+        wanted: Object = dict(self._facts.describe())
+        status = obj.get("status") or {}
+        if {name: status.get(name) for name in wanted} != wanted:
+            await self._store.patch(key, {"status": wanted}, manager=MANAGER, subresource="status")
+        return DONE
+
+    async def _make(self) -> Object:
+        new: Object = {"apiVersion": API_VERSION, "kind": "Node", "metadata": {"name": self._name}, "spec": {}}
+        try:
+            return (await self._store.create(new, manager=MANAGER)).object
+        except AlreadyExists:
+            return (await self._store.get(self.key)).object
