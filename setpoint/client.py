@@ -219,7 +219,7 @@ class Client:
         timeout: float | None = -1.0,
     ) -> tuple[_UnixConnection, http.client.HTTPResponse]:
         connection = _UnixConnection(self._path, self._timeout_s if timeout == -1.0 else timeout)
-        target = path + ("?" + encoded if (encoded := _encode(query)) else "")
+        target = path + ("?" + encoded if (encoded := encode_query(query)) else "")
         data = body if body is None or isinstance(body, bytes) or hasattr(body, "read") else json.dumps(body).encode()
         try:
             connection.connect()
@@ -268,7 +268,7 @@ def _write(manager: str, dry_run: bool) -> Query:
     return {"fieldManager": manager, "dryRun": "All" if dry_run else None}
 
 
-def _encode(query: Query | None) -> str:
+def encode_query(query: Query | None) -> str:
     pairs: list[tuple[str, str]] = []
     for name, value in (query or {}).items():
         if value is None or value is False or value == "":

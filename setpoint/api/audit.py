@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from aiohttp import web
 
@@ -14,6 +16,8 @@ OBJECTS = web.RequestKey("objects", tuple[str, ...])
 """Which objects a write was about, where its path does not say; set by handlers."""
 
 _log = structlog.get_logger("setpoint.api.audit")
+_CLIENT_LEFT = 499
+"""In the log only: the client closed the connection first, the usual end of a session."""
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -30,6 +34,9 @@ async def audit_middleware(request: web.Request, handler: Handler) -> web.Stream
         return response
     except StateError as exc:
         code = exc.code
+        raise
+    except asyncio.CancelledError:
+        code = _CLIENT_LEFT
         raise
     except web.HTTPException as exc:
         code = exc.status

@@ -66,9 +66,13 @@ class Tables:
 
     @staticmethod
     def _definition(column: Column) -> Object:
-        shown = {"name": column.name, "type": "string" if column.type == "date" else column.type}
-        named = "name" if column is _NAME else ""
-        return {**shown, "format": named, "description": column.description, "priority": column.priority}
+        return {
+            "name": column.name,
+            "type": column.type,
+            "format": "name" if column is _NAME else "",
+            "description": column.description,
+            "priority": column.priority,
+        }
 
     def _row(self, stored: Stored, include: str, now: datetime) -> Object:
         obj = orjson.loads(stored.body)

@@ -49,9 +49,11 @@ async def serve_session(
             await _conclude(ws, _failed(exc))
             return ws
         try:
-            await _Carrier(ws, session, wanted).run()
+            final = await _Carrier(ws, session, wanted).run()
         finally:
             await session.close()
+        if final is not None:
+            await _conclude(ws, final)
     if not ws.closed:
         await ws.close(code=WSCloseCode.GOING_AWAY)
     return ws
@@ -79,7 +81,8 @@ class _Carrier:
         self._session = session
         self._wanted = wanted
 
-    async def run(self) -> None:
+    async def run(self) -> Object | None:
+        """The final ``Status``; None when the client left before it."""
         inward = asyncio.ensure_future(self._inward())
         outward = asyncio.ensure_future(self._outward())
         pinging = asyncio.ensure_future(self._ping())
@@ -87,9 +90,9 @@ class _Carrier:
         try:
             # The client's leaving ends it as well as the process's end; the end of stdin does neither.
             await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
-            if outward.done() and not isinstance(outward.exception(), ConnectionError):
-                exc = outward.exception()
-                await _conclude(self._ws, exit_status(outward.result()) if exc is None else _failed(exc))
+            if not outward.done() or isinstance(exc := outward.exception(), ConnectionError):
+                return None
+            return exit_status(outward.result()) if exc is None else _failed(exc)
         finally:
             for task in tasks:
                 task.cancel()
