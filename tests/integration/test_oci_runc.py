@@ -216,7 +216,7 @@ def test_namespaces_hostname_and_sysctls(runc: Runc) -> None:
         "sysctls": [{"name": "net.ipv4.ip_forward", "value": "1"}, {"name": "kernel.msgmax", "value": "9000"}],
     }
     out = runc.shell(
-        "hostname; echo $HOSTNAME $$$$; cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start net/ipv4/ip_forward kernel/msgmax",
+        "hostname; echo $HOSTNAME $$$$;cd /proc/sys; cat net/ipv4/ip_unprivileged_port_start net/ipv4/ip_forward kernel/msgmax",
         spec,
     )
     assert out.split() == ["box", "box", "1", "0", "1", "9000"]
