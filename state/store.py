@@ -129,7 +129,8 @@ class StoreWriter(Protocol):
         object (``Cause.field`` starts with ``Kind/ns/name: ``when there are several), Conflict with the owners named."""
 
     async def delete(self, key: Key, options: DeleteOptions = DeleteOptions(), *, dry_run: bool = False) -> Stored:
-        """Starts deletion; the answer has ``metadata.deletionTimestamp`` while finalizers hold it. Raises NotFound, Conflict."""
+        """Starts deletion; the answer has ``metadata.deletionTimestamp`` while finalizers hold it. Raises NotFound,
+        Conflict."""
 
 
 class Store(StoreReader, StoreWriter, Protocol):
