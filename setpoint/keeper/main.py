@@ -129,6 +129,9 @@ class Keeper:
             if not left:
                 connection.reply({"ok": True, "stopped": names})
                 connection.finish()
+                for name in ("keeper.sock", "pump.sock"):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(self._run_dir, name))
                 self._loop.stop()
 
         for name in names:
@@ -195,6 +198,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--run-dir", default="/run/setpoint")
     parser.add_argument("--containerd", default="containerd", metavar="BINARY", help="the containerd to run when asked for one")
     parser.add_argument("--no-containerd", action="store_true", help="never run one")
+    parser.add_argument("--detach", action="store_true", help="go to the background, in a session of its own")
     parser.add_argument(
         "--log-links", default="", metavar="DIR", help="where symlinks to the log files go (/var/log/containers)"
     )
@@ -211,6 +215,8 @@ def main(argv: Sequence[str]) -> int:
     for folder, mode in ((options.data_dir, 0o700), (options.run_dir, 0o711)):
         os.makedirs(folder, mode=mode, exist_ok=True)
         os.makedirs(os.path.join(folder, "keeper"), mode=0o700, exist_ok=True)
+    if options.detach and not detach(os.path.join(options.data_dir, "keeper", "keeper.log")):
+        return 0
     if lock(os.path.join(options.run_dir, "keeper", "keeper.lock"), wait=False) is None:
         wire.report(f"there is a keeper for {options.run_dir} already")
         return EXIT_SECOND
@@ -225,6 +231,23 @@ def main(argv: Sequence[str]) -> int:
     loop.run()
     server.close()
     return 0
+
+
+def detach(log: str) -> bool:
+    """True in the process that goes on: no terminal, no parent, nothing of the starter's open."""
+    if os.fork():
+        return False
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDONLY)
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(log).st_size > children.LOG_KEPT_BYTES:
+            os.rename(log, log + ".1")
+    out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for source, target in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+    os.closerange(3, 1024)
+    return True
 
 
 def tell_systemd(state: str) -> None:
