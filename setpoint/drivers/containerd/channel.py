@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -101,6 +102,7 @@ class Channel:
         if lease:
             self._metadata += (("containerd-lease", lease),)
         self._stubs: dict[str, Callable[..., Any]] = {}
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     def leased(self, lease: str) -> Channel:
         """The same connection; what its calls make is protected by the lease."""
@@ -134,6 +136,29 @@ class Channel:
             raise translate(error, reads=call.reads) from error
         return reply
 
+    async def patient(
+        self, call: Call[Request, Reply], request: Request, *, wait_s: float, settled: Callable[[], None] | None = None
+    ) -> Reply:
+        """Like :meth:`call`, but only our waiting ends: a deadline or a cancellation of ours does not reach the other side.
+
+        grpc's own deadline would: containerd drops what it is doing, and a dropped ``Tasks.Create`` can leave a shim behind.
+        ``settled`` is called when the other side has answered, whether we still wait or not.
+        """
+        running = asyncio.ensure_future(self.call(call, request, timeout_s=None))
+        self._under_way.add(running)
+        running.add_done_callback(partial(self._settled, settled))
+        try:
+            return await asyncio.wait_for(asyncio.shield(running), wait_s)
+        except TimeoutError as error:
+            raise InDoubt(f"containerd has not answered {call.path} within {wait_s:g} s") from error
+
+    def _settled(self, tell: Callable[[], None] | None, running: asyncio.Future[Any]) -> None:
+        self._under_way.discard(running)
+        if tell is not None:
+            tell()
+        if not running.cancelled():
+            running.exception()  # nobody may be waiting any more; a look will tell what came of it
+
     async def stream(
         self, call: Call[Request, Reply], request: Request, *, timeout_s: float | None = DEFAULT_DEADLINE_S
     ) -> AsyncIterator[Reply]:
@@ -144,23 +169,6 @@ class Channel:
                 yield reply
         except grpc.aio.AioRpcError as error:
             raise translate(error, reads=call.reads) from error
-        finally:
-            running.cancel()
-
-    async def subscribe(self, call: Call[Request, Reply], request: Request) -> AsyncIterator[Reply | None]:
-        """Like :meth:`stream` without an end; yields None once, when the other side has answered the request."""
-        running = self._stub("unary_stream", call)(request, metadata=self._metadata)
-        try:
-            await running.initial_metadata()
-            yield None
-            async for reply in running:
-                yield reply
-        except grpc.aio.AioRpcError as error:
-            raise translate(error, reads=call.reads) from error
-        except asyncio.CancelledError:
-            if not running.cancelled() or (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            raise Unavailable("the connection to containerd was closed") from None
         finally:
             running.cancel()
 
@@ -181,6 +189,8 @@ class Channel:
 
     async def close(self) -> None:
         """Ends the connection; calls under way fail."""
+        for running in tuple(self._under_way):
+            running.cancel()
         channel, self._channel = self._channel, None
         self._stubs.clear()
         if channel is not None:

@@ -1,0 +1,161 @@
+"""Processes of ours that no task stands for any more: of a container whose shim died, and shims that containerd forgot.
+
+Nothing is ended on the strength of a pid alone: a process counts as ours by its control group (named in our record's spec) or
+by its command line (our namespace, our containerd's address, an id of our form), and is signalled through a pidfd that was
+opened before that was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from setpoint.drivers.containerd import cgroups
+from state.errors import Unavailable
+from state.objects import Object
+
+PROC = Path("/proc")
+RUNC_ROOT = Path("/run/containerd/runc")
+"""Where the shim lets runc keep its state unless the runtime options say otherwise; ours never do."""
+SHIM_PROGRAM = "containerd-shim-"
+OUR_ID = re.compile(r"[0-9a-f]{32}-[0-9]+")
+END_DEADLINE_S = 10.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Shim:
+    """A running shim. ``started``: clock ticks since boot (proc(5), stat field 22), which makes the pid unique."""
+
+    pid: int
+    started: int
+    id: str
+
+
+def shims(namespace: str, address: str) -> list[Shim]:
+    """The shims of one containerd's namespace whose id has our form, sorted by id."""
+    found = []
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (id := _shim_id(entry, namespace, address)):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                found.append(Shim(int(entry.name), started(int(entry.name)), id))
+    return sorted(found, key=lambda shim: shim.id)
+
+
+def _shim_id(entry: Path, namespace: str, address: str) -> str:
+    try:
+        argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    if not os.path.basename(argv[0]).startswith(SHIM_PROGRAM):
+        return ""
+    flags = {argv[i].lstrip("-"): argv[i + 1] for i in range(1, len(argv) - 1) if argv[i].startswith("-")}
+    id = flags.get("id", "")
+    if flags.get("namespace") != namespace or flags.get("address") != address or not OUR_ID.fullmatch(id):
+        return ""
+    return id
+
+
+def started(pid: int) -> int:
+    """When a process started, in clock ticks since boot. Raises OSError when there is none."""
+    stat = (PROC / str(pid) / "stat").read_text()
+    return int(stat.rsplit(")", 1)[1].split()[19])
+
+
+def age_s(shim: Shim) -> float:
+    """Seconds since the shim started."""
+    uptime = float((PROC / "uptime").read_text().split()[0])
+    return uptime - shim.started / os.sysconf("SC_CLK_TCK")
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below ``pid``, at one instant."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    below: set[int] = set()
+    queue = list(children.get(pid, ()))
+    while queue:
+        child = queue.pop()
+        below.add(child)
+        queue.extend(children.get(child, ()))
+    return below
+
+
+def kill(pid: int, still_ours: Callable[[], bool]) -> None:
+    """SIGKILL to the process that had this pid when ``still_ours`` said yes, and to no other."""
+    with contextlib.suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            if still_ours():
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
+
+
+async def end_processes(id: str, spec: Object) -> int:
+    """Nobody lives in the container's control group any more, and the group is gone. Returns how many were ended.
+
+    A group whose name does not hold the container's id may be shared, and is left alone.
+    """
+    found = [folder for folder in cgroups.folders(spec) if id in folder.name]
+    ended: set[int] = set()
+    loop = asyncio.get_running_loop()
+    until = loop.time() + END_DEADLINE_S
+    while found and (pids := cgroups.processes(found)):
+        if loop.time() > until:
+            raise Unavailable(f"processes {sorted(pids)} have not ended {END_DEADLINE_S:g} s after SIGKILL")
+        cgroups.thaw(found)
+        for pid in pids:
+            kill(pid, partial(_lives_in, found, pid))
+        ended |= pids
+        await asyncio.sleep(POLL_S)
+    cgroups.remove(found)
+    return len(ended)
+
+
+def _lives_in(found: list[Path], pid: int) -> bool:
+    return pid in cgroups.processes(found)
+
+
+def forget_state(namespace: str, id: str) -> None:
+    """runc's own notes on a container that has no process any more; with them in the way it could not be made again."""
+    if OUR_ID.fullmatch(id):
+        shutil.rmtree(RUNC_ROOT / namespace / id, ignore_errors=True)
+
+
+async def end_shim(shim: Shim) -> None:
+    """The shim and what it started are gone."""
+    doomed = [(shim.pid, shim.started)]
+    if _runs(shim.pid, shim.started):
+        for pid in descendants(shim.pid):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                doomed.append((pid, started(pid)))
+    for pid, start in doomed:
+        kill(pid, partial(_runs, pid, start))
+    loop = asyncio.get_running_loop()
+    until = loop.time() + END_DEADLINE_S
+    while any(_runs(pid, start) for pid, start in doomed):
+        if loop.time() > until:
+            raise Unavailable(f"shim {shim.pid} of {shim.id} has not ended {END_DEADLINE_S:g} s after SIGKILL")
+        await asyncio.sleep(POLL_S)
+
+
+def _runs(pid: int, start: int) -> bool:
+    """Whether the process that started then is still there; a zombie is not."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return fields[0] != "Z" and int(fields[19]) == start
