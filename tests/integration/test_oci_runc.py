@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shutil
+import stat
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from controllers.container.ports import HostFacts, ImageInfo, Sandbox
 pytestmark = pytest.mark.kernel
 
 BUSYBOX = Path("/bin/busybox")
-APPLETS = "sh cat id ls echo mount sleep hostname unshare touch env pwd chroot true dmesg"
+APPLETS = "sh cat id ls echo mount sleep hostname unshare touch env pwd chroot true dmesg readlink"
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000:web:/home/web:/bin/sh\n"
 GROUP = "root:x:0:\nweb:x:1000:\nlogs:x:2000:web\n"
 IMAGE = ImageInfo("busybox", "sha256:0", "0", {"config": {"Cmd": ["sh"], "Env": ["FROM=image"]}}, PASSWD, GROUP)
@@ -132,6 +133,39 @@ def test_seccomp_refuses_what_is_not_named(runc: Runc) -> None:
     out = runc.shell("unshare -m true 2>&1; unshare -U true 2>&1; chroot / true && echo chroot-fine; dmesg 2>&1 | cat")
     assert out.count("Operation not permitted") == 3
     assert "chroot-fine" in out
+
+
+def test_every_capability_with_the_filter_on(runc: Runc) -> None:
+    spec = {"securityContext": {"capabilities": {"add": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}}
+    out = runc.shell("cat /proc/self/status; unshare -m mount -t tmpfs none /tmp && echo mounted", spec)
+    status = _status(out)
+    assert status["Seccomp"] == "2"
+    assert int(status["CapEff"], 16) == sum(1 << KNOWN.index(name) for name in _bounding())
+    assert "mounted" in out
+
+
+def test_the_hosts_namespaces_and_a_shared_memory_folder(runc: Runc, tmp_path: Path) -> None:
+    def links(of: str) -> list[str]:
+        return [os.readlink(f"{of}/{name}") for name in ("net", "pid", "ipc")]
+
+    script = "cd /proc/self/ns; for n in net pid ipc; do readlink $n; done"
+    shared = runc.shell(script, {"hostNetwork": True, "hostPID": True, "hostIPC": True}).split()
+    assert shared == links("/proc/self/ns")
+    (tmp_path / "shm").mkdir()
+    own = runc.shell(script + "; touch /dev/shm/made", paths=Paths(shm=str(tmp_path / "shm"))).split()
+    assert not set(own) & set(links("/proc/self/ns"))
+    assert (tmp_path / "shm/made").exists()
+
+
+def test_a_folder_over_dev_keeps_what_belongs_below(runc: Runc, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    os.mknod(tmp_path / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    spec = {
+        "volumes": [{"name": "d", "hostPath": {"path": str(tmp_path / "dev")}}],
+        "volumeMounts": [{"name": "d", "mountPath": "/dev"}],
+    }
+    out = runc.shell("while read a b c d; do echo $b; done < /proc/mounts", spec).split()
+    assert [path for path in out if path.startswith("/dev")][:3] == ["/dev", "/dev/pts", "/dev/shm"]
 
 
 def test_user_groups_home_and_directory(runc: Runc) -> None:

@@ -22,13 +22,13 @@ _PROC_FILES = frozenset(
 
 
 def mounts(inputs: SpecInputs) -> list[Object]:
-    """``mounts``: kernel file systems first, then everything else, parents before children. A volume replaces one of ours
-    at the same path."""
+    """``mounts``: parents before children, at equal depth the kernel's file systems before everything else, so that a volume at
+    /dev or /sys still gets what belongs below. A volume replaces one of ours at the same path."""
     volumes = _volume_mounts(inputs)
     taken = {mount["destination"] for mount in volumes}
-    base = [mount for mount in _kernel(inputs) if mount["destination"] not in taken]
-    others = [mount for mount in _files(inputs) if mount["destination"] not in taken] + volumes + _image_volumes(inputs)
-    return base + sorted(others, key=lambda mount: (mount["destination"].count("/"), mount["destination"]))
+    ours = [mount for mount in _kernel(inputs) + _files(inputs) if mount["destination"] not in taken]
+    others = sorted(volumes + _image_volumes(inputs), key=lambda mount: str(mount["destination"]))
+    return sorted(ours + others, key=lambda mount: str(mount["destination"]).count("/"))
 
 
 def root_propagation(mounted: list[Object]) -> str:

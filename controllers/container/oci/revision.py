@@ -252,19 +252,23 @@ def _parts_of_cpuset(cpuset: object) -> list[str]:
 def _inherited(spec: Object) -> Object:
     """Defaults that depend on a neighbour: a device's path, a ulimit's one number, the filter."""
     result = dict(spec)
-    if isinstance(spec.get("devices"), list):
-        result["devices"] = [{"containerPath": entry.get("hostPath"), **entry} for entry in spec["devices"]]
-    if isinstance(spec.get("ulimits"), list):
-        result["ulimits"] = [
-            {**entry, "soft": entry.get("soft", entry.get("hard")), "hard": entry.get("hard", entry.get("soft"))}
-            for entry in spec["ulimits"]
-        ]
+    for name, fill in (("devices", _device), ("ulimits", _ulimit)):
+        if isinstance(spec.get(name), list):
+            result[name] = [fill(entry) if isinstance(entry, dict) else entry for entry in spec[name]]
     security = spec.get("securityContext")
     if isinstance(security, dict):
         default = "Unconfined" if security.get("privileged") else "RuntimeDefault"
         if security.get("seccompProfile") == {"type": default}:
             result["securityContext"] = {name: value for name, value in security.items() if name != "seccompProfile"}
     return result
+
+
+def _device(entry: Object) -> Object:
+    return {"containerPath": entry.get("hostPath"), **entry}
+
+
+def _ulimit(entry: Object) -> Object:
+    return {**entry, "soft": entry.get("soft", entry.get("hard")), "hard": entry.get("hard", entry.get("soft"))}
 
 
 def _canonical(value: Any, rule: _Rule) -> Any:

@@ -92,7 +92,7 @@ def identity(inputs: SpecInputs) -> Identity:
     extra = [int(gid) for gid in security.get("supplementalGroups") or ()]
     if security.get("fsGroup") is not None:
         extra.append(int(security["fsGroup"]))
-    return Identity(who.uid, who.gid, tuple(dict.fromkeys((*who.groups, *extra))), who.home)
+    return Identity(who.uid, who.gid, tuple(dict.fromkeys((*who.groups, *sorted(extra)))), who.home)
 
 
 def _declared(inputs: SpecInputs) -> Identity:

@@ -16,7 +16,7 @@ PATHS = Paths(volumes={"c": "/d/c", "e": "/d/e", "s": "/r/s"}, sub_paths={"/sub"
 
 
 def mount_of(document: dict[str, Any], target: str) -> dict[str, Any]:
-    found = [m for m in document["mounts"] if m["destination"] == target]
+    found: list[dict[str, Any]] = [m for m in document["mounts"] if m["destination"] == target]
     assert len(found) == 1, target
     return found[0]
 
@@ -28,8 +28,9 @@ def bound(volumes: list[dict[str, Any]], *mounts: dict[str, Any]) -> dict[str, A
 def test_the_base(declare: Any) -> None:
     document = build(declare())
     assert [m["destination"] for m in document["mounts"]] == [
-        "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup",
-        "/etc/hostname", "/etc/hosts", "/etc/resolv.conf",
+        "/proc", "/dev", "/sys",
+        "/dev/pts", "/dev/shm", "/dev/mqueue", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+        "/sys/fs/cgroup",
     ]  # fmt: skip
     assert "ro" in mount_of(document, "/sys")["options"]
     assert "ro" in mount_of(document, "/sys/fs/cgroup")["options"]
@@ -137,7 +138,7 @@ def test_a_folder_that_holds_our_mounts_is_a_slave(declare: Any, node: Any, path
 
 
 def test_parents_are_mounted_before_children(declare: Any) -> None:
-    paths = ["/a/b/c", "/a", "/z", "/a/b", "/etc"]
+    paths = ["/a/b/c", "/a", "/z", "/a/b", "/etc", "/dev", "/sys"]
     spec = bound([HOST], *({"name": "h", "mountPath": path} for path in paths))
     order = [m["destination"] for m in build(declare(spec))["mounts"]]
     positions = {path: order.index(path) for path in order}
