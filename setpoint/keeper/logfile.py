@@ -109,13 +109,14 @@ class LogFile:
         """Appends whole lines; splits them over files as the limits ask."""
         if self._dropped_now:
             note = f"setpoint: {self._dropped_now} lines dropped: {self._why}"
-            if not self._append(marker("stdout", note, time.time_ns())):
+            if self._append(marker("stdout", note, time.time_ns())):
                 self._count(block)
                 return
             self._dropped_now = 0
         while block:
             part, block = self._cut(block)
-            if not self._append(part):
+            if lost := self._append(part):
+                self._count(lost)
                 self._count(block)
                 return
 
@@ -140,12 +141,14 @@ class LogFile:
         end = end or block.find(b"\n") + 1
         return block[:end], block[end:]
 
-    def _append(self, part: bytes) -> bool:
+    def _append(self, part: bytes) -> bytes:
+        """What could not be written, from the start of a line on."""
         try:
             if self._fd < 0:
                 self._open()
         except OSError as failure:
-            return self._failed(part, failure)
+            self._failed(failure)
+            return part
         good, written = self._size, 0
         try:
             while written < len(part):
@@ -156,14 +159,13 @@ class LogFile:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, good + whole)
             self._size = good + whole
-            return self._failed(part[whole:], failure)
+            self._failed(failure)
+            return part[whole:]
         self._size = good + written
-        return True
+        return b""
 
-    def _failed(self, lost: bytes, failure: OSError) -> bool:
+    def _failed(self, failure: OSError) -> None:
         self._why = os.strerror(failure.errno or errno.EIO)
-        self._count(lost)
-        return False
 
     def _count(self, lost: bytes) -> None:
         lines = lost.count(b"\n")
@@ -192,7 +194,7 @@ class LogFile:
                 self._fd = -1
                 self._open()
         except OSError as failure:
-            self._why = os.strerror(failure.errno or errno.EIO)
+            self._failed(failure)
 
     def _rotate(self) -> None:
         moment = max(time.time_ns(), self._last_rotation_ns + 1, self._newest_rotation_ns() + 1)
@@ -204,7 +206,7 @@ class LogFile:
             self._open()
         except OSError as failure:
             # Without a rename (a full directory) the one file that there is starts again rather than grow without limit.
-            self._why = os.strerror(failure.errno or errno.EIO)
+            self._failed(failure)
             if self._fd >= 0:
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._fd, 0)
