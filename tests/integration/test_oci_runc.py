@@ -157,6 +157,22 @@ def test_the_hosts_namespaces_and_a_shared_memory_folder(runc: Runc, tmp_path: P
     assert (tmp_path / "shm/made").exists()
 
 
+def test_read_only_reaches_what_is_mounted_below(runc: Runc, tmp_path: Path) -> None:
+    below = tmp_path / "tree/below"
+    below.mkdir(parents=True)
+    spec = {
+        "volumes": [{"name": "t", "hostPath": {"path": str(tmp_path / "tree")}}],
+        "volumeMounts": [{"name": "t", "mountPath": "/t", "readOnly": True}],
+    }
+    subprocess.run(["mount", "-t", "tmpfs", "below", str(below)], check=True)
+    try:
+        host = replace(runc.host, extra={**runc.host.extra, "recursive_read_only": True})
+        assert "Read-only file system" in runc.shell("touch /t/below/x 2>&1", spec, host=host)
+        assert "Read-only file system" not in runc.shell("touch /t/below/x 2>&1", spec)
+    finally:
+        subprocess.run(["umount", str(below)], check=True)
+
+
 def test_a_folder_over_dev_keeps_what_belongs_below(runc: Runc, tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     os.mknod(tmp_path / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))

@@ -43,11 +43,10 @@ def granted(inputs: SpecInputs) -> frozenset[str]:
     for name in sorted(add - {"ALL"}):
         if name not in can:
             raise invalid("spec.securityContext.capabilities.add", f"this host cannot grant {name}")
-    base = frozenset(KNOWN) if "ALL" in add else DEFAULT
+    everything = frozenset(KNOWN) if "ALL" in add else frozenset()
     if "ALL" in drop:
-        base = frozenset(KNOWN) if "ALL" in add else frozenset()
-        return (base | (add - {"ALL"})) & can if "ALL" not in add else base & can
-    return ((base | (add - {"ALL"})) - drop) & can
+        return (everything | add) & can
+    return (((everything or DEFAULT) | add) - drop) & can
 
 
 def to_oci(names: Iterable[str], uid: int) -> Object:

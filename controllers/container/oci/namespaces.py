@@ -18,7 +18,7 @@ def namespaces(inputs: SpecInputs) -> list[Object]:
         if not inputs.sandbox.netns:
             raise invalid("spec.hostNetwork", "is false, and there is no network namespace to join")
         result.append({"type": "network", "path": inputs.sandbox.netns})
-    if inputs.host.cgroup == 2 and not inputs.privileged:
+    if inputs.host.cgroup == 2:
         # v1 keeps the host's view, as Docker does: the mounts are read-only and bound to the container's own groups anyway
         result.append({"type": "cgroup"})
     return result

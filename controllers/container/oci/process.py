@@ -22,14 +22,17 @@ def process(inputs: SpecInputs, who: user.Identity) -> Object:
         "cwd": working_dir(inputs),
         "capabilities": capabilities.to_oci(capabilities.granted(inputs), who.uid),
         "rlimits": rlimits.rlimits(inputs.spec),
+        "oomScoreAdj": oom_score_adj(inputs.spec),
         "noNewPrivileges": inputs.security.get("allowPrivilegeEscalation") is False,
     }
     if profile := apparmor.profile(inputs):
         result["apparmorProfile"] = profile
-    score = ((inputs.spec.get("resources") or {}).get("linux") or {}).get("oomScoreAdj")
-    if score is not None:
-        result["oomScoreAdj"] = int(score)
     return {key: value for key, value in result.items() if value != []}
+
+
+def oom_score_adj(spec: Object) -> int:
+    """0 unless declared: left out, the process would inherit the shim's, which is protected as containerd is."""
+    return int(((spec.get("resources") or {}).get("linux") or {}).get("oomScoreAdj") or 0)
 
 
 def arguments(inputs: SpecInputs, variables: Mapping[str, str]) -> list[str]:

@@ -129,7 +129,7 @@ _RESOURCES = _Rule(
     fields={
         "limits": _Rule(items=_QUANTITY),
         "requests": _Rule(items=_QUANTITY),
-        "linux": _Rule(fields={"hugepages": _Rule(items=_QUANTITY)}),
+        "linux": _Rule(fields={"hugepages": _Rule(items=_QUANTITY), "oomScoreAdj": _Rule(default=0)}),
     }
 )
 _SPEC = _Rule(

@@ -208,7 +208,7 @@ def test_init_without_one_on_the_host_is_awaited(declare: Any) -> None:
 
 def test_no_new_privileges_terminal_and_oom_score(declare: Any) -> None:
     plain = build(declare())["process"]
-    assert (plain["noNewPrivileges"], plain["terminal"], "oomScoreAdj" in plain) == (False, False, False)
+    assert (plain["noNewPrivileges"], plain["terminal"], plain["oomScoreAdj"]) == (False, False, 0)
     spec = {"tty": True, "securityContext": {"allowPrivilegeEscalation": False}, "resources": {"linux": {"oomScoreAdj": -5}}}
     process = build(declare(spec))["process"]
     assert (process["noNewPrivileges"], process["terminal"], process["oomScoreAdj"]) == (True, True, -5)

@@ -99,6 +99,7 @@ SAME = [
     ("resources.requests", ...),
     ("resources.requests.memory", "32Mi"),
     ("resources.linux.memorySwap", "128Mi"),
+    ("resources.linux.oomScoreAdj", 0),
     ("resources", ...),
 ]
 OTHER = [

@@ -188,7 +188,9 @@ def test_thermal_throttle_of_each_cpu_is_masked(declare: Any, node: Any) -> None
         pytest.param({}, {"cgroup": 2}, "mount uts pid ipc network cgroup", id="v2 has its own"),
         pytest.param({"hostNetwork": True}, {}, "mount uts pid ipc", id="host network"),
         pytest.param({"hostPID": True, "hostIPC": True}, {}, "mount uts network", id="host pid and ipc"),
-        pytest.param({"securityContext": {"privileged": True}}, {"cgroup": 2}, "mount uts pid ipc network", id="privileged"),
+        pytest.param(
+            {"securityContext": {"privileged": True}}, {"cgroup": 2}, "mount uts pid ipc network cgroup", id="privileged"
+        ),
     ],
 )
 def test_namespaces(declare: Any, node: Any, spec: dict[str, Any], facts: dict[str, Any], expected: str) -> None:
