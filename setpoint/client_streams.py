@@ -29,10 +29,11 @@ _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """``code`` is the process's; of a session that was detached it means nothing."""
+    """``code`` is the process's; of a session that was detached it means nothing. ``message``: why the process never ran."""
 
     code: int
     detached: bool = False
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,8 @@ class _Session:
         if code is None:
             self._failure = from_status(status)
         else:
-            self._end = SessionEnd(code)
+            never_ran = code in (126, 127, 128) and not str(status.get("message", "")).startswith("command terminated")
+            self._end = SessionEnd(code, message=str(status["message"]) if never_ran else "")
 
     async def _inward(self, ws: aiohttp.ClientWebSocketResponse, fd: int) -> None:
         keys = DetachKeys() if self._terminal.detach_keys else None

@@ -11,6 +11,7 @@ from typing import cast
 
 from aiohttp import web
 
+from controllers.container.ports import StartFailed
 from setpoint.api import queries
 from setpoint.api.bodies import read_object
 from setpoint.api.kinds import item_path
@@ -18,7 +19,7 @@ from setpoint.api.operations import AttachRequest, ContainerOperations, ExecRequ
 from setpoint.api.replies import internal, reply, success
 from setpoint.api.streaming import Streams
 from setpoint.api.websocket import serve_session
-from state.errors import BadRequest, StateError
+from state.errors import BadRequest, Cause, Invalid, StateError
 from state.objects import Key
 from state.resources.types import ResourceType
 from state.store import Store
@@ -66,7 +67,11 @@ class Containers:
         query = request.query
         asked = _exec_request(request)
         if queries.flag(query, "detach"):
-            pid = await self._streams.finish(self._operations.exec_detached(key, asked))
+            try:
+                pid = await self._streams.finish(self._operations.exec_detached(key, asked))
+            except StartFailed as exc:
+                message = f"cannot be executed: {exc.message}"
+                raise Invalid(f"command {message}", causes=[Cause("command", message)], kind=key.kind, name=key.name) from exc
             return reply({"pid": pid}, code=201)
         wanted = _wanted(asked.stdin, asked.stdout, asked.stderr, asked.tty)
         return await serve_session(request, lambda: self._operations.exec(key, asked), wanted, self._streams)

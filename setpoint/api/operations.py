@@ -86,10 +86,10 @@ class ContainerOperations(Protocol):
         """Declared and seen, waits, exits and repairs, the next action and its time: one JSON document."""
 
     async def exec(self, key: Key, request: ExecRequest) -> StreamSession:
-        """Invalid when the command cannot be executed."""
+        """Raises ``StartFailed`` (126, 127, 128) when the command cannot be executed."""
 
     async def exec_detached(self, key: Key, request: ExecRequest) -> int:
-        """Starts it without streams; the pid on the host."""
+        """Starts it without streams; the pid on the host. Raises as :meth:`exec`."""
 
     async def attach(self, key: Key, request: AttachRequest) -> StreamSession:
         """Conflict when it does not run, or when stdin is asked for and the container has none."""

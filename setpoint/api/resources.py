@@ -128,7 +128,7 @@ class Resources:
         manager, dry = _manager(request), queries.dry_run(request.query)
         stored = await self._streams.finish(self._store.create(obj, manager=manager, dry_run=dry))
         request[OBJECTS] = (str(stored.key),)
-        return self._one(request, stored, code=201)
+        return self._one(request, _unversioned(stored) if dry else stored, code=201)
 
     async def replace(self, request: web.Request) -> web.StreamResponse:
         return await self._replace(request, "")
@@ -188,7 +188,10 @@ class Resources:
         one = Apply(obj, _checked_manager(manager), queries.flag(request.query, "force"), take_from(manager))
         write = self._store.apply([one], dry_run=queries.dry_run(request.query))
         applied = (await self._streams.finish(write))[0]
-        return self._one(request, applied.stored, code=201 if applied.outcome == "created" else 200)
+        if applied.outcome != "created":
+            return self._one(request, applied.stored)
+        dry = queries.dry_run(request.query)
+        return self._one(request, _unversioned(applied.stored) if dry else applied.stored, code=201)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         key = self._key(request)
@@ -274,6 +277,13 @@ def take_from(manager: str) -> frozenset[str]:
     return TAKEN_BY_APPLY if manager == "setpoint" else frozenset()
 
 
+def _unversioned(stored: Stored) -> Stored:
+    """As a dry run shows what it would create: a version was never given out."""
+    obj = stored.object
+    obj["metadata"].pop("resourceVersion", None)
+    return Stored(stored.key, stored.uid, stored.revision, orjson.dumps(obj))
+
+
 def _manager(request: web.Request) -> str:
     """``fieldManager``, else the first word of the User-Agent, as upstream."""
     given = request.query.get("fieldManager") or request.headers.get("User-Agent", "").partition("/")[0].strip()
@@ -289,8 +299,8 @@ def _checked_manager(manager: str) -> str:
 async def _delete_options(request: web.Request) -> tuple[DeleteOptions, bool]:
     body = await read_object(request, optional=True)
     query = request.query
-    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
-    if isinstance(grace, str):
+    grace = body.get("gracePeriodSeconds")
+    if grace is None and query.get("gracePeriodSeconds"):
         grace = queries.number(query, "gracePeriodSeconds")
     if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool) or grace < -1):
         raise BadRequest(f"gracePeriodSeconds {grace!r} is not a number of seconds")

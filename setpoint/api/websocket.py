@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from controllers.container.ports import StartFailed
 from setpoint.api.operations import StreamSession
 from setpoint.api.replies import internal
 from setpoint.api.streaming import Streams
@@ -60,6 +61,8 @@ async def serve_session(
 
 
 def _failed(exc: BaseException) -> Object:
+    if isinstance(exc, StartFailed):
+        return exit_status(exc.code, exc.message)
     if isinstance(exc, StateError):
         return exc.to_status()
     if isinstance(exc, Exception):
@@ -131,8 +134,9 @@ class _Carrier:
             await self._ws.ping()
 
 
-def exit_status(code: int) -> Object:
-    """The final ``Status``: Success for 0, else Failure with the code as the cause ``ExitCode``."""
+def exit_status(code: int, message: str = "") -> Object:
+    """The final ``Status``: Success for 0, else Failure with the code as the cause ``ExitCode``. ``message``: why the process
+    never ran; its code is then 126, 127 or 128, as of a shell."""
     if code == 0:
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return {
@@ -140,7 +144,7 @@ def exit_status(code: int) -> Object:
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "message": message or f"command terminated with non-zero exit code: exit status {code}",
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
         "code": 500,
