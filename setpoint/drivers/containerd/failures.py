@@ -61,5 +61,5 @@ def brief(text: str) -> str:
     """The part of such a text that tells a reader something: without the chain of who told whom."""
     text = re.split(r"OCI runtime (?:create|start|exec) failed: ", text)[-1]
     text = re.sub(r"^(?:(?:runc|crun)(?: create| exec)? failed: |failed to create shim task: )+", "", text)
-    text = re.sub(r"^(?:unable to start container process: |error during container init: )+", "", text)
+    text = re.sub(r"^(?:exec failed: |unable to start container process: |error during container init: )+", "", text)
     return re.sub(r"(?:: unknown|: not found)+$", "", text).strip()

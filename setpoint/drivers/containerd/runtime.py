@@ -27,6 +27,8 @@ KILL_DEADLINE_S = 10.0
 """From SIGKILL to the shim's word that the process is gone; longer means a process in uninterruptible sleep."""
 YOUNG_SHIM_S = 5.0
 """A shim this young may belong to a ``Tasks.Create`` that is still under way; they take 30 to 300 ms."""
+FORGET_DEADLINE_S = 3.0
+"""From a shim's end to containerd's having cleaned up after it, which takes it one more fork of the shim."""
 SHIM_TIMEOUT_S = 1.9
 """A little less than what containerd allows a shim to answer (``io.containerd.timeout.task.state``)."""
 SHIM_SILENT = "context deadline exceeded"
@@ -274,10 +276,8 @@ class Containerd:
         try:
             try:
                 await self._ask_for_task(request)
-            except AlreadyExists:
-                if not await self._clear_way(id):
-                    raise
-                await self._ask_for_task(request)
+            except AlreadyExists as error:
+                await self._clear_way(request, error)
         except StateError as error:
             raise start_failed(error) from error
         self._told.launched(id)
@@ -288,16 +288,23 @@ class Containerd:
         settled = partial(self._launching.discard, id)
         await self._channel.patient(rpc.TASK_CREATE, request, wait_s=TASK_PATIENCE_S, settled=settled)
 
-    async def _clear_way(self, id: str) -> bool:
-        """After a crash containerd 1.6 takes up a shim that never had a task: none to show, and yet AlreadyExists."""
-        if await self._task(id) is not None:
-            return False
-        found = [s for s in leftovers.shims(self._channel.namespace, self._channel.address) if s.id == id]
-        if any(leftovers.age_s(shim) < YOUNG_SHIM_S for shim in found):
-            raise Busy(f"an earlier start of container {id} may still be under way", kind="Container", name=id, retry_after_s=5)
-        for shim in found:
-            await self._end_shim(shim)
-        return bool(found)
+    async def _clear_way(self, request: tasks_pb2.CreateTaskRequest, error: AlreadyExists) -> None:
+        """After a crash containerd 1.6 takes up a shim that never had a task: none to show, and yet AlreadyExists.
+
+        Ends that shim and asks again until containerd has noticed.
+        """
+        id, loop = request.container_id, asyncio.get_running_loop()
+        until = loop.time() + FORGET_DEADLINE_S
+        while True:
+            if await self._task(id) is not None or loop.time() > until:
+                raise error
+            for shim in leftovers.shims(self._channel.namespace, self._channel.address):
+                if shim.id == id:
+                    _require_old(shim)
+                    await self._end_shim(shim)
+            with contextlib.suppress(AlreadyExists):
+                return await self._ask_for_task(request)
+            await asyncio.sleep(leftovers.POLL_S)
 
     async def _end_shim(self, shim: leftovers.Shim) -> None:
         await leftovers.end_shim(shim)
@@ -345,6 +352,12 @@ class _Tasks:
 
     def get(self, id: str) -> process_pb2.Process | None:
         return self.by_id.get(id)
+
+
+def _require_old(shim: leftovers.Shim) -> None:
+    if leftovers.age_s(shim) < YOUNG_SHIM_S:
+        text = f"an earlier start of container {shim.id} may still be under way"
+        raise Busy(text, kind="Container", name=shim.id, retry_after_s=int(YOUNG_SHIM_S))
 
 
 def _no_image(image: str) -> NotFound:
