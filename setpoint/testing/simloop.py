@@ -10,6 +10,8 @@ What breaks repeatability, and what happens: threads, executors, sockets and sig
 sets of strings or of objects (``asyncio.wait`` answers in sets, a ``TaskGroup`` aborts in set order) is not found by the loop,
 only by the trace hash, which then differs between processes.
 
+A life that was killed (``setpoint.testing.life``) is frozen: none of its callbacks, timers and tasks runs again.
+
 The loop leans on private names of ``asyncio.BaseEventLoop`` (``_run_once``, ``_ready``, ``_scheduled``), the same from Python
 3.11 to 3.14; ``tests/simulation/test_simloop.py`` is the self test for each version.
 """
@@ -23,12 +25,13 @@ import heapq
 import random
 import struct
 import threading
-import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, NoReturn, TypeVar
+
+from setpoint.testing.life import LIFE, Life
 
 T = TypeVar("T")
 
@@ -89,7 +92,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self._step_limit = step_limit
         self._time_limit = time_limit
         self._trace = hashlib.blake2b(digest_size=16)
-        self._made: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self._made: dict[asyncio.Task[Any], Life | None] = {}
+        self._prune_at = 1000
+        self._frozen: list[asyncio.Handle] = []
         self._task_count = 0
         self.set_exception_handler(self._on_failure)
 
@@ -118,7 +123,10 @@ class SimLoop(asyncio.BaseEventLoop):
             raise Livelock(f"more than {self._step_limit} steps; {self._now:.3f} virtual s passed")
         if self.steps % _COLLECT_EVERY == 0:
             gc.collect()
-        if not handle._cancelled:
+        life = handle._context.get(LIFE)
+        if life is not None and life.dead:
+            self._frozen.append(handle)  # kept: freeing it would run the finally blocks that SIGKILL skips
+        elif not handle._cancelled:
             handle._run()
 
     def _drop_cancelled(self) -> list[Any]:
@@ -165,15 +173,19 @@ class SimLoop(asyncio.BaseEventLoop):
         if kwargs.get("name") is None:  # asyncio numbers nameless tasks per process, we per run
             kwargs["name"] = f"task {self._task_count}"
         task: asyncio.Task[Any] = super().create_task(coro, **kwargs)
-        self._made.add(task)
+        context = kwargs.get("context")
+        self._made[task] = LIFE.get() if context is None else context.get(LIFE)
+        if len(self._made) > self._prune_at:
+            self._made = {task: life for task, life in self._made.items() if not task.done() or _unseen(task)}
+            self._prune_at = 2 * len(self._made) + 1000
         return task
 
     def unobserved(self) -> list[str]:
         """Every failure nobody looked at, as text, sorted. An abandoned task that is not done is none."""
         found = list(self.failures)
-        for task in list(self._made):
-            # _log_traceback: asyncio's own mark that the exception was never retrieved.
-            if task.done() and not task.cancelled() and getattr(task, "_log_traceback", False):
+        for task, life in self._made.items():
+            # Of the dead, whoever would have looked was killed too.
+            if _unseen(task) and not (life and life.dead):
                 found.append(f"{task.get_name()}: {task.exception()!r}")
         return sorted(found)
 
@@ -196,16 +208,25 @@ class SimLoop(asyncio.BaseEventLoop):
         raise EscapedSimulation(what)
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
-        # The hook for forgotten async generators calls this on the loop's own thread; that is fine.
+        # The hook for forgotten async generators comes this way on the loop's own thread; that is fine.
         if self._thread_id != threading.get_ident():  # type: ignore[attr-defined]
             self._escape("another thread called back")
         return self.call_soon(callback, *args, context=context)
+
+    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
+        if self.is_running():
+            super()._asyncgen_finalizer_hook(agen)  # type: ignore[misc]
 
     def _process_events(self, event_list: Any) -> None:
         pass
 
     def _write_to_self(self) -> None:
         pass
+
+
+def _unseen(task: asyncio.Task[Any]) -> bool:
+    """Failed, and nobody asked. ``_log_traceback`` is asyncio's own mark of that."""
+    return task.done() and not task.cancelled() and bool(getattr(task, "_log_traceback", False))
 
 
 _WAYS_OUT = (
