@@ -7,7 +7,6 @@ registry/rest and apiextensions-apiserver; jsonpatch is RFC 6902, merge patch RF
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Collection
@@ -16,6 +15,8 @@ from typing import Any, Protocol
 from state.errors import BadRequest, Cause, Conflict, Invalid
 from state.fieldset import copied
 from state.objects import FINALIZER, GROUP, Object
+from state.resources import decoding
+from state.resources.secret import fold_string_data
 from state.store import DeleteOptions, Preconditions, Subresource
 
 DELETE_OPTIONS = f"{GROUP}/delete-options"
@@ -54,22 +55,21 @@ class KindRules(Protocol):
 
 
 def incoming(obj: Object, rules: KindRules) -> Object:
-    """A copy of what a client sent, with the group and the namespace filled in and ``stringData`` folded into ``data``."""
-    if not isinstance(obj, dict) or not isinstance(obj.get("metadata", {}), dict):
-        raise BadRequest("an object with metadata is needed", kind=rules.kind)
-    new: Object = {"apiVersion": rules.api_version, "kind": rules.kind, **copied(obj)}
+    """A safe copy of what a client sent: the namespace filled in, of core kinds the version too, ``stringData`` folded."""
+    new = decoding.copied(obj)
     meta = new.setdefault("metadata", {})
-    if new["apiVersion"] != rules.api_version:
-        raise BadRequest(f"apiVersion of a {rules.kind} is {rules.api_version!r}, not {new['apiVersion']!r}", kind=rules.kind)
+    if not isinstance(meta, dict):
+        raise BadRequest("metadata must be an object", kind=rules.kind)
+    for name in ("name", "namespace", "generateName", "uid", "resourceVersion"):
+        if not isinstance(meta.get(name, ""), str):
+            raise BadRequest(f"metadata.{name} must be a string, not {decoding.json_type(meta[name])}", kind=rules.kind)
+    if "/" not in rules.api_version:
+        new.setdefault("apiVersion", rules.api_version)
     if rules.namespaced:
         meta["namespace"] = meta.get("namespace") or "default"
     elif meta.pop("namespace", ""):
         raise BadRequest(f"a {rules.kind} lives in no namespace: leave metadata.namespace out", kind=rules.kind)
-    strings = new.pop("stringData", None) if rules.secret else None
-    if isinstance(strings, dict):
-        encoded = {name: base64.b64encode(str(value).encode()).decode() for name, value in strings.items()}
-        new["data"] = {**(new.get("data") or {}), **encoded}
-    return new
+    return fold_string_data(new) if rules.secret else new
 
 
 def suffix(uid: str) -> str:
@@ -93,11 +93,9 @@ def created(obj: Object, rules: KindRules, *, uid: str, now: str) -> Object:
         meta["name"] = f"{meta['generateName'][:58]}{suffix(uid)}"
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
         meta.pop(name, None)
-    finalizers = list(meta.get("finalizers") or ())
-    if rules.kind == "Container" and FINALIZER not in finalizers:
-        finalizers.append(FINALIZER)
-    if finalizers:
-        meta["finalizers"] = finalizers
+    finalizers = meta.get("finalizers") or []
+    if rules.kind == "Container" and isinstance(finalizers, list) and FINALIZER not in finalizers:
+        meta["finalizers"] = [*finalizers, FINALIZER]
     new = {**obj, "metadata": {**meta, "uid": uid, "creationTimestamp": now, "generation": 1}}
     if rules.has_status:
         new.pop("status", None)

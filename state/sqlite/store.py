@@ -103,7 +103,7 @@ class SqliteStore:
         await database.open()
         store = cls(database, rows, journal, ring, Transactions(rows, journal, clock, ids, options.admit))
         if journal.revision == 0:
-            await store.create({"kind": "Namespace", "metadata": {"name": "default"}}, manager="setpoint")
+            await store.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}, manager="setpoint")
         return store
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from state import writes
 from state.apply import apply, track, track_status
 from state.clock import Ids, WallClock, rfc3339
-from state.errors import AlreadyExists, BadRequest, Cause, Conflict, Denied, Invalid, NotFound
+from state.errors import AlreadyExists, BadRequest, Cause, Conflict, Denied, Invalid, NotFound, StateError, TooLarge
 from state.listkeys import list_keys
 from state.objects import Key, Object, Stored, key_of
 from state.resources.types import ResourceType, by_kind
@@ -59,7 +59,7 @@ class Transactions:
         self._admit = admit
 
     def create(self, connection: Connection, obj: Object, manager: str) -> Stored:
-        rules = rules_of(_kind_of(obj))
+        rules = self._rules_for(obj)
         sent = writes.incoming(obj, rules)
         new = writes.created(sent, rules, uid=self._ids.uid(), now=self._now())
         self._check_room(connection, key_of(new))
@@ -69,7 +69,7 @@ class Transactions:
         return self._put(connection, None, tracked, rules)
 
     def update(self, connection: Connection, obj: Object, manager: str, subresource: Subresource) -> Stored:
-        rules = rules_of(_kind_of(obj))
+        rules = self._rules_for(obj)
         new = writes.incoming(obj, rules)
         key = key_of(new)
         row = require(self._rows.find(connection, key), key)
@@ -88,12 +88,7 @@ class Transactions:
         rules = rules_of(key.kind)
         row = require(self._rows.find(connection, key), key)
         writes.check_preconditions(row.object, preconditions)
-        if type == "json":
-            new = writes.json_patch(row.object, patch)
-        elif isinstance(patch, dict):
-            new = writes.merge_patch(row.object, patch)
-        else:
-            raise BadRequest("a merge patch is an object", kind=key.kind, name=key.name)
+        new = _patched(row.object, patch, type)
         if not isinstance(new.get("metadata"), dict) or new.get("kind") != key.kind:
             raise Invalid("a patch cannot change what an object is", kind=key.kind, name=key.name)
         return self._replace(connection, row, writes.incoming(new, rules), manager, subresource, rules)
@@ -101,18 +96,16 @@ class Transactions:
     def apply(self, connection: Connection, requests: Sequence[Apply]) -> list[Applied]:
         """In order; goes on after an error so that every cause is told, and then raises."""
         done: list[Applied] = []
-        failed: list[tuple[Key, Exception]] = []
+        failed: list[tuple[Key, StateError]] = []
         for request in requests:
             try:
                 done.append(self._apply(connection, request))
-            except (Invalid, Conflict) as exc:
+            except (BadRequest, Invalid, TooLarge, NotFound, Denied, Conflict) as exc:
                 if len(requests) == 1:
                     raise
-                failed.append((key_of(request.object), exc))
-        for kind in (Invalid, Conflict):
-            found = [(key, exc) for key, exc in failed if isinstance(exc, kind)]
-            if found:
-                raise _joined(kind, found)
+                failed.append((_key_told(request.object), exc))
+        if failed:
+            raise _joined(failed)
         return done
 
     def delete(self, connection: Connection, key: Key, options: DeleteOptions) -> Stored:
@@ -129,7 +122,7 @@ class Transactions:
         return self._finish(connection, row, new, rules)
 
     def _apply(self, connection: Connection, request: Apply) -> Applied:
-        rules = rules_of(_kind_of(request.object))
+        rules = self._rules_for(request.object)
         config = writes.incoming(request.object, rules)
         key = key_of(config)
         if not key.name:
@@ -191,11 +184,8 @@ class Transactions:
         revision = self._journal.next
         stored = _at(obj, revision)
         if len(stored.body) > _MAX_BYTES:
-            raise Invalid(
-                f"{stored.key} is too large: {len(stored.body)} bytes, the limit is {_MAX_BYTES}",
-                kind=stored.key.kind,
-                name=stored.key.name,
-            )
+            what = f"{stored.key} is too large: {len(stored.body)} bytes, the limit is {_MAX_BYTES}"
+            raise TooLarge(what, kind=stored.key.kind, name=stored.key.name)
         self._rows.put(connection, stored, obj, new=row is None, secret=rules.secret)
         self._log(connection, "MODIFIED" if row else "ADDED", row, stored, rules)
         return stored
@@ -250,15 +240,29 @@ class Transactions:
         if row is not None and writes.finished(row.object) and not self._occupied(connection, row.object):
             self._remove(connection, row, row.object, rules_of("Namespace"))
 
+    def _rules_for(self, obj: Object) -> ResourceType:
+        """The rules of a sent object's kind; admission knows the best words for one that there is not."""
+        kind = obj.get("kind") if isinstance(obj, dict) else None
+        found = by_kind(kind) if isinstance(kind, str) else None
+        if found is None:
+            self._admit(obj, None)
+            raise BadRequest(f"there is no kind {kind!r}")
+        return found
+
     def _now(self) -> str:
         return rfc3339(self._clock.now())
 
 
-def _kind_of(obj: Object) -> str:
-    kind = obj.get("kind") if isinstance(obj, dict) else None
-    if not isinstance(kind, str) or not kind:
-        raise BadRequest("an object needs a kind")
-    return kind
+def _patched(old: Object, patch: Object | list[Object], type: PatchType) -> Object:
+    try:
+        if type == "json":
+            return writes.json_patch(old, patch)
+        if isinstance(patch, dict):
+            merged: Object = writes.merge_patch(old, patch)
+            return merged
+    except RecursionError as exc:
+        raise BadRequest("the patch is nested too deeply") from exc
+    raise BadRequest("a merge patch is an object")
 
 
 def _at(obj: Object, revision: int) -> Stored:
@@ -280,10 +284,20 @@ def _check_meant(config: Object, live: Object | None) -> None:
             raise writes.stale(live, f"{name} {given} is not the present one, {live['metadata'][name]}")
 
 
-def _joined(kind: type[Invalid] | type[Conflict], found: Sequence[tuple[Key, Exception]]) -> Invalid | Conflict:
+def _key_told(obj: Object) -> Key:
+    try:
+        return key_of(obj)
+    except (AttributeError, TypeError):
+        return Key("", "", "")
+
+
+def _joined(failed: Sequence[tuple[Key, StateError]]) -> StateError:
+    """One error for several objects: of the class that they share, else what is wrong before what is in the way."""
+    wrong = [(key, exc) for key, exc in failed if not isinstance(exc, Conflict)] or failed
     causes: list[Cause] = []
-    for key, exc in found:
-        assert isinstance(exc, (Invalid, Conflict))
+    for key, exc in wrong:
         told = exc.causes or (Cause("", exc.message),)
         causes += [Cause(f"{key}: {cause.field}", cause.message, cause.reason) for cause in told]
-    return kind("; ".join(f"{key}: {exc}" for key, exc in found), causes=causes)
+    classes = {type(exc) for _, exc in wrong}
+    raised = classes.pop() if len(classes) == 1 else Invalid
+    return raised("; ".join(f"{key}: {exc}" for key, exc in wrong), causes=causes)
