@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import datetime
 
 from controllers.container.model import Desired, RestartPolicy, RestartRules
-from controllers.container.oci.quantity import canonical
-from controllers.container.oci.revision import revision_hash
+from controllers.container.oci.revision import live_hash, revision_hash
 from state.objects import GROUP, Object, key_of
 from state.resources.fields import parse_duration
-from state.resources.reference import normalise
+from state.references import normalise
 
 RESTARTED_AT = f"{GROUP}/restartedAt"
 RETRIED_AT = f"{GROUP}/retriedAt"
@@ -67,19 +65,6 @@ def restart_rules(spec: Object) -> RestartRules:
         reset_after_s=_seconds(backoff.get("resetAfter", "10s")),
         budget=(budget["crashes"], _seconds(budget["within"])) if budget else None,
     )
-
-
-def live_hash(spec: Object) -> str:
-    """Of the limits that a running task takes without a restart; equal amounts in other units are equal."""
-    resources = spec.get("resources") or {}
-    amounts = {
-        f"{part}.{name}": str(canonical(value))
-        for part in ("limits", "requests")
-        for name, value in (resources.get(part) or {}).items()
-    }
-    swap = (resources.get("linux") or {}).get("memorySwap")
-    text = json.dumps({**amounts, "swap": str(canonical(swap)) if swap is not None else ""}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _policy(spec: Object) -> RestartPolicy:

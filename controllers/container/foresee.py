@@ -26,7 +26,6 @@ from controllers.container.model import (
     Resolution,
     Resolve,
     Resume,
-    Seen,
     Signal,
     Situation,
     Step,
@@ -99,7 +98,7 @@ def _task(s: Situation, id: str, state: TaskState | None, exit: Exit | None = No
     return replace(s, seen=replace(s.seen, instances=changed))
 
 
-def sentences(seen: Seen, steps: tuple[Step, ...]) -> Iterator[tuple[str, str]]:
+def sentences(steps: tuple[Step, ...]) -> Iterator[tuple[str, str]]:
     """(name of the step, what it means to a person) for those that change something."""
     for step in steps:
         text = _sentence(step)

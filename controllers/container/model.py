@@ -55,6 +55,8 @@ class Desired:
     host_network: bool = False
     deleting: bool = False
     held: bool = False
+    halting: bool = False
+    """The host goes down: what runs is stopped and nothing starts, while the declaration stays as it is."""
     restarted_at: str = ""
     retried_at: str = ""
     priority: int = 0

@@ -34,18 +34,19 @@ class Prepared:
     gathered: Gathered
 
 
-async def check(node: Node, want: Desired, *, image: bool) -> Resolution | None:
-    """Everything a launch needs is here. With ``image`` also what a new record needs; the spec is built once for its errors."""
+async def check(node: Node, want: Desired, *, image: bool, look_only: bool = False) -> Resolution | None:
+    """Everything a launch needs is here. With ``image`` also what a new record needs; the spec is built once for its errors.
+    ``look_only``: nothing is made, nothing is fetched."""
     gathered = await gather(node.store, want.key.namespace, want.spec)
     for volume in want.spec.get("volumes") or ():
-        await _check_volume(node, volume, gathered)
+        await _check_volume(node, volume, gathered, look_only)
     runtime = want.spec.get("runtime", "runc")
     if not node.host.runtime(runtime):
         raise Missing(Waiting("RuntimeNotFound", f'the OCI runtime "{runtime}" is not installed on this node'))
     if not image:
         return None
-    stale = want.pull == "Always" and not await node.images.refresh(want.image, await credentials(node, want))
-    info = await find_image(node, want)
+    stale = not look_only and want.pull == "Always" and not await node.images.refresh(want.image, await credentials(node, want))
+    info = await find_image(node, want, fetch=not look_only)
     inputs = spec_inputs(node, want, 0, info, Prepared(Sandbox(want.uid, "/proc/self/ns/net"), Paths(), gathered))
     try:
         build(inputs)
@@ -57,7 +58,7 @@ async def check(node: Node, want: Desired, *, image: bool) -> Resolution | None:
     )
 
 
-async def find_image(node: Node, want: Desired, digest: str = "") -> ImageInfo:
+async def find_image(node: Node, want: Desired, digest: str = "", *, fetch: bool = True) -> ImageInfo:
     """The local image; when it is not here a fetch is started, unless the policy forbids it."""
     reference = f"{want.image.partition('@')[0]}@{digest}" if digest else want.image
     try:
@@ -67,7 +68,8 @@ async def find_image(node: Node, want: Desired, digest: str = "") -> ImageInfo:
             raise Missing(
                 Waiting("ImageNotFound", f"image {want.image} is not on this node, and imagePullPolicy is Never")
             ) from error
-        node.images.fetch(want.image, await credentials(node, want))
+        if fetch:
+            node.images.fetch(want.image, await credentials(node, want))
         trouble = node.images.trouble(want.image)
         told = f"image {want.image} is not on this node" + (f": {trouble}" if trouble else "; it is being fetched")
         raise Missing(Waiting("ImageNotFound", told)) from error
@@ -138,9 +140,9 @@ def missing_from(error: NotFound) -> Missing:
     return Missing(Waiting(f"{error.kind or 'Thing'}NotFound", error.message))
 
 
-async def _check_volume(node: Node, volume: Object, gathered: Gathered) -> None:
+async def _check_volume(node: Node, volume: Object, gathered: Gathered, look_only: bool) -> None:
     if "hostPath" in volume:
-        await _check_host_path(node, volume["name"], volume["hostPath"])
+        await _check_host_path(node, volume["name"], volume["hostPath"], look_only)
     for kind, source, known in (
         ("ConfigMap", volume.get("configMap"), gathered.config_maps),
         ("Secret", volume.get("secret"), gathered.secrets),
@@ -155,14 +157,15 @@ async def _check_volume(node: Node, volume: Object, gathered: Gathered) -> None:
                 raise Missing(Waiting(f"{kind}KeyNotFound", f"{kind} {name} has no key {item.get('key')}"))
 
 
-async def _check_host_path(node: Node, name: str, source: Object) -> None:
+async def _check_host_path(node: Node, name: str, source: Object, look_only: bool) -> None:
     path, wanted = source["path"], source.get("type", "")
     try:
         found = await node.files.probe(path)
     except StateError as error:
         raise Missing(Waiting("HostPathUnavailable", f"volume {name}: {path} does not answer: {error.message}")) from error
     if not found and wanted in ("DirectoryOrCreate", "FileOrCreate"):
-        await node.paths.make(path, "Directory" if wanted == "DirectoryOrCreate" else "File")
+        if not look_only:
+            await node.paths.make(path, "Directory" if wanted == "DirectoryOrCreate" else "File")
         return
     if not found:
         raise Missing(Waiting("HostPathNotFound", f"volume {name} waits for {path}, which does not exist on this node"))

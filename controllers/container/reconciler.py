@@ -38,13 +38,15 @@ class ContainerReconciler:
 
     def __init__(self, node: Node, observer: Observer, actor: Actor, clock: Clock) -> None:
         self._node, self._observer, self._actor, self._clock = node, observer, actor, clock
+        self.halting = False
+        """Set before the host goes down: from then on what runs is stopped and nothing starts."""
 
     async def reconcile(self, key: Key) -> Result:
         try:
             stored = await self._node.store.get(key)
         except NotFound:
             return DONE  # what it may have left is the business of the sweep
-        want = declare(stored.object, self._clock.now())
+        want = replace(declare(stored.object, self._clock.now()), halting=self.halting)
         work = Pass(want, self._memory(want))
         try:
             plan = await self._converge(work)

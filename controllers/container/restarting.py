@@ -37,7 +37,9 @@ def record_start_failure(want: Desired, mem: Memory, code: int, message: str, no
 def conclude(want: Desired, mem: Memory, record: ExitRecord, ran_s: float, now: Instant) -> Memory:
     """Decide once, when the exit is recorded, what follows from it; the answer is kept with it."""
     if record.requested:
-        return replace(mem, finished=False, next_start=None)
+        # Interrupted by the host's shutdown, a container that runs once has run.
+        once = want.halting and want.restart.policy == "Never"
+        return replace(mem, finished=once, next_start=None)
     mem = _count_crash(want.restart, mem, record, now)
     if mem.quarantined:
         return replace(mem, next_start=None)

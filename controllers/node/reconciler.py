@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from controllers.engine.result import DONE, Result
@@ -31,6 +31,9 @@ class NodeReconciler:
     @property
     def key(self) -> Key:
         return Key("Node", "", self._name)
+
+    async def keys(self) -> Sequence[tuple[Key, int]]:
+        return [(self.key, 0)]
 
     async def reconcile(self, key: Key) -> Result:
         if key != self.key:

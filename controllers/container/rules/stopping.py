@@ -7,6 +7,7 @@ from controllers.container.model import LIVE, Delete, Plan, Remember, Signal, Si
 from controllers.container.ports import Instance
 from controllers.engine.instants import Instant
 
+HALTED = "the node stops"
 KILL_RETRY_S = 2.0
 """A process in uninterruptible sleep survives SIGKILL for a while: ask again, and look."""
 
@@ -16,6 +17,8 @@ def stopping(s: Situation) -> Plan | None:
     live = _live(s)
     if live is not None and (s.mem.stopping is not None or _should_stop(s, live)):
         return stop(s, _why(s))
+    if s.want.halting:
+        return Plan()
     if s.want.run_state != "Stopped":
         return None
     if not s.mem.stop_seen:
@@ -67,7 +70,7 @@ def _live(s: Situation) -> Instance | None:
 
 
 def _should_stop(s: Situation, live: Instance) -> bool:
-    if s.want.run_state == "Stopped" or s.mem.quarantined:
+    if s.want.run_state == "Stopped" or s.want.halting or s.mem.quarantined:
         return True
     if s.mem.current is None or live.revision != s.mem.current.number:
         return True
@@ -82,6 +85,8 @@ def restart_asked(s: Situation) -> bool:
 def _why(s: Situation) -> str:
     if s.mem.stopping is not None:
         return s.mem.stopping.why
+    if s.want.halting:
+        return HALTED
     if s.want.run_state == "Stopped":
         return "declared Stopped"
     return "restart asked for" if restart_asked(s) else "replaced"

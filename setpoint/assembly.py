@@ -1,0 +1,150 @@
+"""Puts the agent together: every driver, every slice, every wire, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from controllers.container.act import Actor
+from controllers.container.informing import Informer
+from controllers.container.node import Node
+from controllers.container.observe import Observer
+from controllers.container.reconciler import ContainerReconciler
+from controllers.container.sweep import Sweep
+from controllers.container.view import RuntimeView
+from controllers.engine.budget import Budget
+from controllers.engine.engine import Engine
+from controllers.node.reconciler import NodeReconciler
+from setpoint.api.kinds import Kinds
+from setpoint.api.operations import Operations
+from setpoint.api.server import ApiServer, ApiSettings
+from setpoint.api.sessions import Sessions
+from setpoint.drivers.clock import SystemClock, SystemRandom, Uuids
+from setpoint.drivers.containerd.channel import Channel
+from setpoint.drivers.containerd.execs import Execs
+from setpoint.drivers.containerd.images import ImageStore
+from setpoint.drivers.containerd.runtime import Containerd
+from setpoint.drivers.files import Files
+from setpoint.drivers.hostpaths import HostFolders
+from setpoint.drivers.images.node import NodeImages
+from setpoint.drivers.keeper import KeeperClient
+from setpoint.drivers.netns import NetworkNamespaces
+from setpoint.drivers.pump import Pump
+from setpoint.drivers.threads import DisposableThreads
+from setpoint.hosting import NodeFacts, ThisHost
+from setpoint.operations.containers import ContainerActs
+from setpoint.operations.images import ImageActs
+from setpoint.operations.node import NodeActs
+from setpoint.operations.orphans import OrphanActs
+from setpoint.operations.planning import Planner
+from setpoint.recording import EventRecorder
+from setpoint.settings import Settings
+from state.sqlite.ledger import SqliteLedger
+from state.sqlite.store import SqliteStore
+
+PASS_DEADLINE = timedelta(seconds=120)
+"""A pass may make, start and stop; a hung call gives its slot back after that, and its key stays with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts that live as long as the agent."""
+
+    settings: Settings
+    clock: SystemClock
+    store: SqliteStore
+    ledger: SqliteLedger
+    keeper: KeeperClient
+    channel: Channel
+    containerd: Containerd
+    view: RuntimeView
+    informer: Informer
+    recorder: EventRecorder
+    engine: Engine
+    node: NodeReconciler
+    acts: NodeActs
+    api: ApiServer
+
+
+async def assemble(settings: Settings) -> Assembly:
+    """Opens store and ledger, and wires everything; nothing runs yet. Raises what the stores raise."""
+    clock, log = SystemClock(), structlog.get_logger("setpoint")
+    store = await SqliteStore.open(settings.data_dir / "store.db", clock=clock, ids=Uuids())
+    ledger = await SqliteLedger.open(settings.data_dir / "ledger.db")
+    address = settings.containerd or str(settings.run_dir / "containerd" / "containerd.sock")
+    channel = Channel(address)
+    containerd = Containerd(channel, store.engine_id)
+    images = NodeImages(ImageStore(channel), settings.run_dir)
+    threads, host, pump = DisposableThreads("paths"), ThisHost(clock, (settings.data_dir, settings.run_dir)), Pump(settings.run_dir)
+    recorder = EventRecorder(store, clock, log, settings.name)
+    node = Node(
+        store=store,
+        ledger=ledger,
+        runtime=containerd,
+        images=images,
+        sandboxes=NetworkNamespaces(settings.run_dir / "netns"),
+        files=Files(settings.data_dir, settings.run_dir, seed=images.copy_out, others=threads),
+        paths=HostFolders(threads),
+        logs=pump,
+        host=host,
+        recorder=recorder,
+    )
+    engine = Engine(clock=clock, random=SystemRandom(), log=log, concurrency=settings.slots, deadline=PASS_DEADLINE)
+    informer = Informer(store, engine.enqueue, clock, log)
+    view = RuntimeView(containerd, containerd, clock, log, informer.wake)
+    written: dict[str, str] = {}
+    budget = Budget(clock, rate=settings.start_budget)
+    reconciler = ContainerReconciler(node, Observer(node, view, written), Actor(node, view, budget, written), clock)
+    facts = NodeFacts(host, store.engine_id)
+    own = NodeReconciler(store, facts, settings.name)
+    sweep = Sweep(node, view, log)
+    engine.add(reconciler, keys=informer.keys, resync=settings.resync)
+    engine.add(sweep, keys=sweep.keys, resync=settings.resync)
+    engine.add(own, keys=own.keys, resync=settings.resync)
+    acts = NodeActs(
+        planner=Planner(node, view, clock),
+        store=store,
+        view=view,
+        engine=engine,
+        reconciler=reconciler,
+        facts=facts,
+        clock=clock,
+        threads=threads,
+        folders=(settings.data_dir, settings.run_dir),
+        containerd=address,
+        private=not settings.containerd,
+    )
+    sessions = Sessions(settings.data_dir, settings.run_dir, Execs(channel), pump, images)
+    operations = Operations(
+        containers=ContainerActs(node, view, engine, clock, sessions),
+        images=ImageActs(images, store),
+        orphans=OrphanActs(sweep, store),
+        node=acts,
+    )
+    api = ApiServer(
+        ApiSettings(settings.run_dir / "api.sock", settings.gid),
+        store=store,
+        operations=operations,
+        kinds=Kinds(),
+        now=clock.now,
+    )
+    return Assembly(
+        settings=settings,
+        clock=clock,
+        store=store,
+        ledger=ledger,
+        keeper=KeeperClient(
+            settings.data_dir, settings.run_dir, containerd=settings.containerd_program, log_links=settings.links
+        ),
+        channel=channel,
+        containerd=containerd,
+        view=view,
+        informer=informer,
+        recorder=recorder,
+        engine=engine,
+        node=own,
+        acts=acts,
+        api=api,
+    )

@@ -1,0 +1,1 @@
+"""What the agent does beyond reconciling: the implementations of ``setpoint.api.operations``."""

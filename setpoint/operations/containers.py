@@ -1,0 +1,123 @@
+"""Acts and looks at one container, for the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from controllers.container.declare import declare
+from controllers.container.memory import Memory, Revision, load
+from controllers.container.model import LIVE
+from controllers.container.node import Node
+from controllers.container.ports import Instance
+from controllers.container.status import exit_of, rfc3339
+from controllers.container.view import RuntimeView
+from controllers.engine.engine import Engine
+from controllers.engine.instants import read
+from controllers.engine.ports import Clock
+from setpoint.api.operations import AttachRequest, ExecRequest, LogRequest, StreamSession
+from setpoint.api.sessions import Sessions
+from setpoint.operations.planning import actions
+from state.errors import Conflict
+from state.ledger import CONTAINERS
+from state.objects import Key, Object
+from state.store import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A container with a live task."""
+
+    key: Key
+    uid: str
+    instance: Instance
+    spec: Object
+    revision: Revision
+
+
+class ContainerActs:
+    """Implements ``ContainerOperations``."""
+
+    def __init__(self, node: Node, view: RuntimeView, engine: Engine, clock: Clock, sessions: Sessions) -> None:
+        self._node, self._view, self._engine, self._clock, self._sessions = node, view, engine, clock, sessions
+
+    async def kill(self, key: Key, signal: int) -> None:
+        live = await self._require_live(key)
+        await self._node.runtime.signal(live.instance.id, signal)
+
+    async def exec(self, key: Key, request: ExecRequest) -> StreamSession:
+        live = await self._require_live(key)
+        return await self._sessions.exec(live.instance.id, live.spec, live.revision.image, live.revision.digest, request)
+
+    async def exec_detached(self, key: Key, request: ExecRequest) -> int:
+        live = await self._require_live(key)
+        return await self._sessions.exec_detached(
+            live.instance.id, live.spec, live.revision.image, live.revision.digest, request
+        )
+
+    async def attach(self, key: Key, request: AttachRequest) -> StreamSession:
+        live = await self._require_live(key)
+        if request.stdin and not live.spec.get("stdin"):
+            raise Conflict(f"{key.name} was declared without stdin: set spec.stdin", kind="Container", name=key.name)
+        return await self._sessions.attach(live.uid, live.instance.id, request)
+
+    async def logs(self, key: Key, request: LogRequest) -> AsyncIterator[bytes]:
+        stored = await self._node.store.get(key)
+        async for chunk in self._sessions.logs(key, stored.uid, request):
+            yield chunk
+
+    async def why(self, key: Key) -> Object:
+        """Declared, seen, waiting for what since when, who changed what, last exits, and what comes next."""
+        stored = await self._node.store.get(key)
+        obj = stored.object
+        now = self._clock.now()
+        want = declare(obj, now)
+        mem = self._memory(stored.uid)
+        outlook = self._engine.outlook(key)
+        steps, plan = actions(want, self._view.of(stored.uid), mem, read(self._clock), rfc3339(now), self._view.fresh)
+        status = obj.get("status") or {}
+        return {
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": stored.uid,
+            "declared": {"runState": want.run_state, "image": want.image, "restartPolicy": want.restart.policy},
+            "seen": [_seen(i) for i in self._view.of(stored.uid)],
+            "status": status,
+            "writers": [_writer(entry) for entry in obj["metadata"].get("managedFields") or ()],
+            "exits": [exit_of(record) for record in reversed(mem.exits)],
+            "next": steps,
+            "rule": plan.rule,
+            "loop": {
+                "state": outlook.state,
+                "nextLookInSeconds": None if outlook.next is None else outlook.next.total_seconds(),
+                "failures": outlook.failures,
+                "error": outlook.error,
+            },
+            "events": await self._events(key, stored.uid),
+        }
+
+    async def _events(self, key: Key, uid: str) -> list[Object]:
+        listing = await self._node.store.list(Selection("Event", key.namespace, fields=f"involvedObject.uid={uid}"))
+        shown = ("reason", "message", "count", "firstTimestamp", "lastTimestamp", "type")
+        return [{name: item.object.get(name) for name in shown} for item in listing.items]
+
+    def _memory(self, uid: str) -> Memory:
+        doc = self._node.ledger.get(CONTAINERS, uid)
+        return load(doc) if doc else Memory(uid)
+
+    async def _require_live(self, key: Key) -> Running:
+        stored = await self._node.store.get(key)
+        mem = self._memory(stored.uid)
+        for instance in await self._view.settle(stored.uid):
+            if instance.task in LIVE and mem.current is not None:
+                return Running(key, stored.uid, instance, stored.object["spec"], mem.current)
+        phase = (stored.object.get("status") or {}).get("phase", "Pending")
+        raise Conflict(f"container {key.name} does not run: it is {phase}", kind="Container", name=key.name)
+
+
+def _seen(instance: Instance) -> Object:
+    return {"id": instance.id, "revision": instance.revision, "task": instance.task or "none", "pid": instance.pid}
+
+
+def _writer(entry: Object) -> Object:
+    return {name: entry.get(name, "") for name in ("manager", "operation", "subresource", "time")}

@@ -1,0 +1,62 @@
+"""Things of ours without an object: listed, adopted, removed, by explicit command only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controllers.container.ports import Instance
+from controllers.container.sweep import Sweep
+from setpoint.api.operations import Orphan
+from state.errors import Conflict, NotFound
+from state.objects import API_VERSION, Key, Object, key_of
+from state.sqlite.store import SqliteStore
+
+ADOPTER = "setpoint-adopt"
+
+
+class OrphanActs:
+    """Implements ``OrphanOperations``."""
+
+    def __init__(self, sweep: Sweep, store: SqliteStore) -> None:
+        self._sweep, self._store = sweep, store
+
+    async def list(self) -> Sequence[Orphan]:
+        return [_row(instance) for instance in await self._sweep.orphans()]
+
+    async def adopt(self, id: str) -> Key:
+        instance = await self._require(id)
+        spec = (instance.declaration or {}).get("spec")
+        if not spec:
+            raise Conflict(f"{id} holds no declaration: it cannot be adopted, only removed")
+        obj: Object = {
+            "apiVersion": API_VERSION,
+            "kind": "Container",
+            "metadata": {"name": instance.name, "namespace": instance.namespace, "uid": instance.uid},
+            "spec": spec,
+        }
+        await self._store.restore(obj, manager=ADOPTER)
+        return key_of(obj)
+
+    async def remove(self, id: str) -> None:
+        await self._sweep.bury(await self._require(id))
+
+    async def _require(self, id: str) -> Instance:
+        for instance in await self._sweep.orphans():
+            if instance.id == id or (len(id) >= 4 and instance.id.startswith(id)):
+                return instance
+        raise NotFound(f"no orphan {id}", kind="Orphan", name=id)
+
+
+def _row(instance: Instance) -> Orphan:
+    said = instance.declaration or {}
+    return Orphan(
+        instance.id,
+        instance.uid,
+        instance.namespace,
+        instance.name,
+        instance.task or "none",
+        instance.pid,
+        said.get("image", ""),
+        adoptable=bool(said.get("spec")),
+        reason="no object has its uid, and none was deleted here",
+    )
