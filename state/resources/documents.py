@@ -123,7 +123,7 @@ def _documents(text: str, source: str) -> Iterator[tuple[Any, int]]:
 
 def _problem(exc: yaml.MarkedYAMLError) -> str:
     text = f"{exc.problem or 'is not valid YAML'}"
-    if "cannot start any token" in text:
+    if "cannot start any token" in text or "tab character" in text:
         text += " (YAML is indented with spaces, not tabs)"
     return text
 

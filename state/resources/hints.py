@@ -128,7 +128,21 @@ def _host_alias(value: str) -> str:
     return f"write {{ip: {address[:45] or '10.0.0.1'}, hostnames: [{name[:60]}]}}"
 
 
+def _ports(value: object) -> str | None:
+    first = value[0] if isinstance(value, list) and value else value
+    match = (
+        re.fullmatch(r"(?:[0-9.]{7,15}:)?([0-9]{1,5}):([0-9]{1,5})(/(?:tcp|udp|sctp))?", first)
+        if isinstance(first, str)
+        else None
+    )
+    if match is None:
+        return None
+    protocol = f", protocol: {match[3][1:].upper()}" if match[3] else ""
+    return f'"{first}" is spelled {{hostPort: {match[1]}, containerPort: {match[2]}{protocol}}} here'
+
+
 _SHAPES: dict[str, Callable[[object], str | None]] = {
+    "ports": _ports,
     "restart": _restart,
     "command": _command,
     "args": _command,

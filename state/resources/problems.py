@@ -78,7 +78,8 @@ def explain(error: ErrorDetails, model: type[BaseModel], *, secret: bool) -> Pro
         return _unknown(where, value, model)
     if kind == LATER:
         detail = str(error.get("ctx", {}).get("text", ""))
-        return _problem(where, f"{detail} is {NOT_YET}" if detail else NOT_YET, FORBIDDEN)
+        hint = hints.for_value(where, value)
+        return _problem(where, (f"{detail} is {NOT_YET}" if detail else NOT_YET) + (f"; {hint}" if hint else ""), FORBIDDEN)
     if kind == "missing":
         return _problem(where, "Required value", REQUIRED)
     if hint := hints.for_value(where, value):
