@@ -11,11 +11,14 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 _SO_PEERGROUPS = 59
 _UCRED = struct.Struct("iII")
 _GID = struct.Struct("I")
+_MOST_BYTES = 1024
+"""What Python's ``getsockopt`` can take: 256 groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,28 @@ class HasSockopt(Protocol):
 def peer_of(sock: HasSockopt) -> Peer:
     """The peer of a connected AF_UNIX stream socket."""
     pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return Peer(pid, uid, gid, _groups(sock) if uid else frozenset())
+    return Peer(pid, uid, gid, _groups(sock, pid, uid) if uid else frozenset())
 
 
-def _groups(sock: HasSockopt) -> frozenset[int]:
-    size = 64 * _GID.size
-    while True:
-        try:
-            raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, size)
-        except OSError as exc:
-            # Python cannot read the length that the kernel hands back with ERANGE; the limit is NGROUPS_MAX (65536).
-            if exc.errno == errno.ERANGE and size < 65536 * _GID.size:
-                size *= 16
-                continue
-            if exc.errno in (errno.ENOPROTOOPT, errno.EINVAL):
-                return frozenset()
-            raise
-        return frozenset(gid for (gid,) in _GID.iter_unpack(raw))
+def _groups(sock: HasSockopt, pid: int, uid: int) -> frozenset[int]:
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_BYTES)
+    except OSError as exc:
+        if exc.errno == errno.ERANGE:
+            return _groups_of(pid, uid)
+        if exc.errno in (errno.ENOPROTOOPT, errno.EINVAL):
+            return frozenset()
+        raise
+    return frozenset(gid for (gid,) in _GID.iter_unpack(raw))
+
+
+def _groups_of(pid: int, uid: int) -> frozenset[int]:
+    """As ``/proc`` tells them now, if the process still is that user's."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return frozenset()
+    rows = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if str(uid) not in rows.get("Uid", "").split():
+        return frozenset()
+    return frozenset(int(gid) for gid in rows.get("Groups", "").split())

@@ -27,7 +27,7 @@ from setpoint.api.operations import Operations
 from setpoint.api.peers import peer_of
 from setpoint.api.replies import Handler, errors_middleware
 from setpoint.api.resources import Resources
-from setpoint.api.sockets import listen_unix
+from setpoint.api.sockets import BACKLOG, listen_unix
 from setpoint.api.streaming import Streams
 from state.errors import Denied
 from state.store import Store
@@ -101,7 +101,7 @@ class _Listening(BaseSite):
         await super().start()
         assert self._runner.server is not None
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._runner.server, sock=self._bound)
+        self._server = await loop.create_unix_server(self._runner.server, sock=self._bound, backlog=BACKLOG)
 
 
 def _guard(group: int | None) -> Middleware:

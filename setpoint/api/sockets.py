@@ -7,6 +7,9 @@ import socket
 import stat
 from pathlib import Path
 
+BACKLOG = 1024
+"""Connections not yet accepted. With a full queue a unix socket refuses at once (EAGAIN): a crowd that comes back after a
+restart must fit in."""
 _PATH_MAX = 107
 """``sun_path`` has 108 bytes with its final zero (unix(7))."""
 
@@ -15,7 +18,7 @@ class SocketTaken(Exception):
     """Somebody listens there already, or something that is no socket is in the way."""
 
 
-def listen_unix(path: Path, *, group: int | None = None, backlog: int = 1024) -> socket.socket:
+def listen_unix(path: Path, *, group: int | None = None) -> socket.socket:
     """A listening socket at ``path``, mode 0660, owner root and ``group`` (None: root's own).
 
     A socket file that nobody listens on, left by an agent that was killed, is replaced.
@@ -29,7 +32,7 @@ def listen_unix(path: Path, *, group: int | None = None, backlog: int = 1024) ->
         sock.bind(os.fspath(path))
         os.chown(path, 0 if os.geteuid() == 0 else -1, -1 if group is None else group)
         path.chmod(0o660)
-        sock.listen(backlog)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -168,6 +169,16 @@ async def test_stopping_the_server_ends_watches_without_an_error(api: Any) -> No
     assert not api.socket.exists()
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Both ends of 700 connections are ours here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 async def test_500_watchers_hear_everything_in_order_and_churn_leaves_none(api: Any) -> None:
     listing = (await api("GET", MAPS)).json
     since = listing["metadata"]["resourceVersion"]
