@@ -15,9 +15,11 @@ from setpoint.testing.hostile_cases import (
 
 _PROCESS = (
     spec_case("no image", "spec.image", "Required value", {"image": None}, {}),
-    spec_case("image in capitals", "spec.image", "in lower case", {"image": "BusyBox"}, {"image": "busybox"}),
-    spec_case("image with a scheme", "spec.image", "no scheme", {"image": "https://a.b/c"}, {"image": "a.b/c"}),
-    spec_case("image with a short digest", "spec.image", "digest", {"image": "a@sha256:12"}, {"image": "a@sha256:" + "0" * 64}),
+    spec_case("image in capitals", "spec.image", "did you mean 'busybox'", {"image": "BusyBox"}, {"image": "busybox"}),
+    spec_case("image with a scheme", "spec.image", "without 'https://'", {"image": "https://a.b/c"}, {"image": "a.b/c"}),
+    spec_case(
+        "image with a short digest", "spec.image", "no digest", {"image": "a@sha256:12"}, {"image": "a@sha256:" + "0" * 64}
+    ),
     spec_case(
         "env value is a number",
         "spec.env[0].value",

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from state.resources import reference
+from state import references
+from state.errors import Invalid
 from state.resources.environment import EnvFromSource, EnvVar
 from state.resources.fields import (
     CONDITIONAL,
@@ -49,9 +50,9 @@ from state.resources.security import SecurityContext
 
 def _image(value: str) -> str:
     try:
-        reference.parse(value)
-    except ValueError as exc:
-        raise wrong(str(exc)) from None
+        references.parse(value)
+    except Invalid as exc:
+        raise wrong(exc.message.removeprefix(f"image {value!r}").removeprefix(":").strip()) from None
     return value
 
 
@@ -182,7 +183,7 @@ class ContainerSpec(Model):
         given = self.model_fields_set
         if self.auto_remove and "restart_policy" not in given:
             self.__dict__["restart_policy"] = "Never"
-        if "image_pull_policy" not in given and reference.parse(self.image).tag == "latest":
+        if "image_pull_policy" not in given and references.parse(self.image).tag == "latest":
             self.__dict__["image_pull_policy"] = "Always"
         return self
 

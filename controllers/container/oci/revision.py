@@ -17,7 +17,7 @@ from controllers.container.oci import quantity
 from controllers.container.oci.inputs import clean_path
 from controllers.container.oci.resources import PIDS
 from state.objects import Object
-from state.resources.reference import normalise
+from state.references import normalise
 
 _OURS = """
 runState restartPolicy restart autoRemove updateStrategy terminationGracePeriodSeconds stopSignal priority logging
