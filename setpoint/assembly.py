@@ -20,10 +20,9 @@ from controllers.node.reconciler import NodeReconciler
 from setpoint.api.kinds import Kinds
 from setpoint.api.operations import Operations
 from setpoint.api.server import ApiServer, ApiSettings
-from setpoint.api.sessions import Sessions
 from setpoint.drivers.clock import SystemClock, SystemRandom, Uuids
 from setpoint.drivers.containerd.channel import Channel
-from setpoint.drivers.containerd.execs import Execs
+from setpoint.drivers.containerd.execs import Execs as ExecDriver
 from setpoint.drivers.containerd.images import ImageStore
 from setpoint.drivers.containerd.runtime import Containerd
 from setpoint.drivers.files import Files
@@ -40,6 +39,8 @@ from setpoint.operations.node import NodeActs
 from setpoint.operations.orphans import OrphanActs
 from setpoint.operations.planning import Planner
 from setpoint.recording import EventRecorder
+from setpoint.sessions.execs import Execs
+from setpoint.sessions.opening import Sessions
 from setpoint.settings import Settings
 from state.sqlite.ledger import SqliteLedger
 from state.sqlite.store import SqliteStore
@@ -77,7 +78,11 @@ async def assemble(settings: Settings) -> Assembly:
     channel = Channel(address)
     containerd = Containerd(channel, store.engine_id)
     images = NodeImages(ImageStore(channel), settings.run_dir)
-    threads, host, pump = DisposableThreads("paths"), ThisHost(clock, (settings.data_dir, settings.run_dir)), Pump(settings.run_dir)
+    threads, host, pump = (
+        DisposableThreads("paths"),
+        ThisHost(clock, (settings.data_dir, settings.run_dir)),
+        Pump(settings.run_dir),
+    )
     recorder = EventRecorder(store, clock, log, settings.name)
     node = Node(
         store=store,
@@ -116,7 +121,9 @@ async def assemble(settings: Settings) -> Assembly:
         containerd=address,
         private=not settings.containerd,
     )
-    sessions = Sessions(settings.data_dir, settings.run_dir, Execs(channel), pump, images)
+    driver = ExecDriver(channel)
+    execs = Execs(driver, settings.run_dir / "exec")
+    sessions = Sessions(settings.data_dir, containerd, driver, execs, pump, clock)
     operations = Operations(
         containers=ContainerActs(node, view, engine, clock, sessions),
         images=ImageActs(images, store),

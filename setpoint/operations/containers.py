@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from controllers.container.declare import declare
 from controllers.container.memory import Memory, Revision, load
 from controllers.container.model import LIVE
 from controllers.container.node import Node
-from controllers.container.ports import Instance
+from controllers.container.ports import ImageInfo, Instance
 from controllers.container.status import exit_of, rfc3339
 from controllers.container.view import RuntimeView
 from controllers.engine.engine import Engine
 from controllers.engine.instants import read
 from controllers.engine.ports import Clock
 from setpoint.api.operations import AttachRequest, ExecRequest, LogRequest, StreamSession
-from setpoint.api.sessions import Sessions
+from setpoint.sessions.opening import Sessions
 from setpoint.operations.planning import actions
-from state.errors import Conflict
+from state.errors import Conflict, NotFound
 from state.ledger import CONTAINERS
 from state.objects import Key, Object
 from state.store import Selection
@@ -47,23 +48,22 @@ class ContainerActs:
 
     async def exec(self, key: Key, request: ExecRequest) -> StreamSession:
         live = await self._require_live(key)
-        return await self._sessions.exec(live.instance.id, live.spec, live.revision.image, live.revision.digest, request)
+        return await self._sessions.exec(live.instance.id, await self._image(live), request)
 
     async def exec_detached(self, key: Key, request: ExecRequest) -> int:
         live = await self._require_live(key)
-        return await self._sessions.exec_detached(
-            live.instance.id, live.spec, live.revision.image, live.revision.digest, request
-        )
+        return await self._sessions.exec_detached(live.instance.id, await self._image(live), request)
 
     async def attach(self, key: Key, request: AttachRequest) -> StreamSession:
         live = await self._require_live(key)
         if request.stdin and not live.spec.get("stdin"):
             raise Conflict(f"{key.name} was declared without stdin: set spec.stdin", kind="Container", name=key.name)
-        return await self._sessions.attach(live.uid, live.instance.id, request)
+        launch = self._memory(live.uid).launches
+        return await self._sessions.attach(live.uid, live.instance.id, request, lambda: self._unknown(live.uid, launch))
 
     async def logs(self, key: Key, request: LogRequest) -> AsyncIterator[bytes]:
         stored = await self._node.store.get(key)
-        async for chunk in self._sessions.logs(key, stored.uid, request):
+        async for chunk in self._sessions.logs(key, stored.uid, request, lambda: self._exists(key, stored.uid)):
             yield chunk
 
     async def why(self, key: Key) -> Object:
@@ -95,6 +95,22 @@ class ContainerActs:
             },
             "events": await self._events(key, stored.uid),
         }
+
+    async def _image(self, live: Running) -> ImageInfo | None:
+        """For the user look-up; an image that is gone from the node leaves numbers only."""
+        repository = live.revision.image.partition("@")[0]
+        with suppress(NotFound):
+            return await self._node.images.resolve(f"{repository}@{live.revision.digest}")
+        return None
+
+    def _unknown(self, uid: str, launch: int) -> bool:
+        """Whether the end of that launch is on record as one that nobody saw."""
+        return any(record.launch == launch and record.code is None for record in self._memory(uid).exits)
+
+    async def _exists(self, key: Key, uid: str) -> bool:
+        with suppress(NotFound):
+            return (await self._node.store.get(key)).uid == uid
+        return False
 
     async def _events(self, key: Key, uid: str) -> list[Object]:
         listing = await self._node.store.list(Selection("Event", key.namespace, fields=f"involvedObject.uid={uid}"))

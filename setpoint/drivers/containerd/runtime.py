@@ -104,6 +104,13 @@ class Containerd:
             return None
         return records.instance(record, task, self._exit(record, task), declaration=True)
 
+    async def document(self, id: str) -> Object:
+        """The OCI runtime spec that the record holds. Raises NotFound."""
+        record = await self._record(id)
+        if record is None:
+            raise NotFound(f"no container {id}", kind="Container", name=id)
+        return records.unpacked(record.spec)
+
     async def list(self) -> Sequence[Instance]:
         tasks, containers = await asyncio.gather(self._tasks(), self._records())
         await self._add_hidden(tasks, containers)
