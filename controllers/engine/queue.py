@@ -41,12 +41,13 @@ class Queue(Generic[K]):
         self._active: dict[K, Entry[K] | None] = {}
         self._waiting: list[tuple[float, int, Entry[K]]] = []
         self._ready: list[tuple[int, int, Entry[K]]] = []
-        self._arrivals: deque[tuple[int, Entry[K]]] = deque()
+        self._arrivals: deque[tuple[int, Entry[K]]] = deque()  # in order of due
         self._stamps = 0
 
     def add(self, key: K, *, now: float, due: float, priority: int = 0) -> None:
         """The key will be served at ``due`` or as soon as possible after it. Of several adds the earliest ``due`` and the
         highest priority count. While the key is active the add is kept for afterwards."""
+        self._promote(now)  # what fell due before goes before
         if key in self._active:
             kept = self._active[key]
             if kept is None:
@@ -125,12 +126,13 @@ class Queue(Generic[K]):
         self._stamps += 1
         entry.stamp = self._stamps
         if entry.due <= now:
-            self._make_ready(entry, now)
+            entry.due = now  # ready from now on, whenever it was asked for
+            self._make_ready(entry)
         else:
             heapq.heappush(self._waiting, (entry.due, entry.stamp, entry))
 
-    def _make_ready(self, entry: Entry[K], now: float) -> None:
-        entry.ready, entry.due = True, min(entry.due, now)
+    def _make_ready(self, entry: Entry[K]) -> None:
+        entry.ready = True
         heapq.heappush(self._ready, (-entry.priority, entry.stamp, entry))
         self._arrivals.append((entry.stamp, entry))
 
@@ -140,7 +142,7 @@ class Queue(Generic[K]):
             if self._counts(stamp, entry, ready=False):
                 self._stamps += 1
                 entry.stamp = self._stamps
-                self._make_ready(entry, now)
+                self._make_ready(entry)
 
     def _counts(self, stamp: int, entry: Entry[K], *, ready: bool) -> bool:
         """Whether a heap's row is the entry's present one; rows are not removed when an entry moves, only passed over."""
