@@ -8,8 +8,8 @@ from datetime import datetime
 from controllers.container.model import Desired, RestartPolicy, RestartRules
 from controllers.container.oci.revision import live_hash, revision_hash
 from state.objects import GROUP, Object, key_of
-from state.resources.fields import parse_duration
 from state.references import normalise
+from state.resources.fields import parse_duration
 
 RESTARTED_AT = f"{GROUP}/restartedAt"
 RETRIED_AT = f"{GROUP}/retriedAt"

@@ -17,8 +17,8 @@ from controllers.engine.engine import Engine
 from controllers.engine.instants import read
 from controllers.engine.ports import Clock
 from setpoint.api.operations import AttachRequest, ExecRequest, LogRequest, StreamSession
-from setpoint.sessions.opening import Sessions
 from setpoint.operations.planning import actions
+from setpoint.sessions.opening import Sessions
 from state.errors import Conflict, NotFound
 from state.ledger import CONTAINERS
 from state.objects import Key, Object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from setpoint.drivers.pump import Pump
 from setpoint.sessions.attaching import AttachSession
 from setpoint.sessions.execs import Execs
 from setpoint.sessions.logs import in_pieces
-from state.errors import Invalid, NotFound
+from state.errors import Invalid, NotFound, StateError
 from state.objects import Key, Object
 
 LOG_POLL_S = 0.2
@@ -49,8 +50,18 @@ class Sessions:
         except StartFailed as failed:
             raise Invalid(f"{request.command[0]}: {failed.message}") from failed
 
-    async def attach(self, uid: str, id: str, request: AttachRequest, exit_code: Callable[[], Awaitable[int]]) -> StreamSession:
+    async def attach(self, uid: str, id: str, request: AttachRequest, unknown: Callable[[], bool]) -> StreamSession:
+        """``unknown``: asked at the end, whether the code that containerd tells is one that it made up."""
+        ended = asyncio.ensure_future(self.driver.wait(id))
         stream = await self.pump.attach(uid, stdin=request.stdin)
+
+        async def exit_code() -> int:
+            try:
+                code = await ended
+            except StateError:
+                return -1
+            return -1 if unknown() else code
+
         return AttachSession(stream, _Main(self.driver, id), exit_code)
 
     async def logs(self, key: Key, uid: str, request: LogRequest, alive: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
