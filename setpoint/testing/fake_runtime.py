@@ -1,9 +1,10 @@
 """containerd in memory: records, snapshots, tasks and an event stream, with virtual processes.
 
 What it gets wrong: processes do only what :mod:`setpoint.testing.fake_programs` reads out of their command line, write nothing
-and use nothing, so limits, mounts and users have no effect; every call is whole and immediate (wrap it in ``crashing.World`` for
-anything else); a paused process that is killed dies at once, as on cgroup v2 (v1 waits for the thaw); garbage collection never
-runs; events arrive in order and at once. Everything else is held to the real one by ``runtime_contract``.
+and use nothing, so limits, mounts and users have no effect; every call is whole and immediate (wrap it in ``crashing.World``
+for anything else); a paused process that is killed dies at once, as on cgroup v2 (v1 waits for the thaw); garbage collection
+never runs; events arrive in order and at once; what the event stream told is remembered here, outside of the agent, so a test
+that kills the agent calls ``agent_died``. Everything else is held to the real one by ``runtime_contract``.
 
 Works under ``SimLoop`` and with ``ManualClock``: it sleeps on the clock it was given and nowhere else.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from controllers.container.ports import Exit, Instance, NewInstance, RuntimeEvent, StartFailed, Stdio, TaskState
 from controllers.engine.ports import Clock
 from setpoint.testing.fake_programs import FOREVER, IGNORE, Program, program
-from state.errors import AlreadyExists, Conflict, Denied, NotFound, Unavailable
+from state.errors import AlreadyExists, Conflict, Denied, InDoubt, NotFound, Unavailable
 from state.objects import Object
 
 SIGKILL = 9
@@ -48,6 +49,16 @@ class Task:
     resources: Object = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Server:
+    away: bool = False
+    last_pid: int = 1000
+
+    def fork(self) -> int:
+        self.last_pid += 1
+        return self.last_pid
+
+
 @dataclass(frozen=True, slots=True)
 class Census:
     """What there is: ids, sorted."""
@@ -76,8 +87,7 @@ class FakeRuntime:
         self.orphans: dict[str, int] = {}
         """Processes that live on without a shim: id -> pid."""
         self._clock, self._engine, self._forgets = clock, engine, forgets_on_restart
-        self._away = False
-        self._next_pid = 1000
+        self._server = _Server()
         self._heard: dict[str, Exit] = {}
         self._oom: set[str] = set()
         self._subscribers: dict[asyncio.Queue[RuntimeEvent | None], None] = {}
@@ -116,19 +126,12 @@ class FakeRuntime:
                 raise _no_image(new.image)
             self.snapshots[id] = new.chain_id
         self.orphans.pop(id, None)
-        for mount in new.spec.get("mounts", ()):
-            if mount.get("type") == "bind" and mount.get("source") in self.absent:
-                source = mount["source"]
-                text = (
-                    f'error mounting "{source}" to rootfs at "{mount["destination"]}": stat {source}: no such file or directory'
-                )
-                raise StartFailed(text, 128, missing=source)
+        self._require_sources(new)
         found = program((new.spec.get("process") or {}).get("args") or (), self.programs)
         self._heard.pop(id, None)
         self._oom.discard(id)
-        self._next_pid += 1
         kinds = {entry.get("type") for entry in (new.spec.get("linux") or {}).get("namespaces") or ()}
-        task = self.tasks[id] = Task(self._next_pid, found, "pid" in kinds)
+        task = self.tasks[id] = Task(self._server.fork(), found, "pid" in kinds)
         self._tell(id, "/tasks/create")
         self._tell(id, "/tasks/start")
         self._run_for(id, task, found.runs_s)
@@ -272,26 +275,29 @@ class FakeRuntime:
         """A running container that is not ours."""
         self.records[id] = Record(NewInstance(id, "", 0, "", "", BUSYBOX[0], BUSYBOX[1], {}), engine)
         self.snapshots[id] = BUSYBOX[1]
-        self._next_pid += 1
-        self.tasks[id] = Task(self._next_pid, Program(FOREVER), True)
+        self.tasks[id] = Task(self._server.fork(), Program(FOREVER), True)
 
     def leave(self) -> None:
         """containerd is gone: every call is refused, every stream breaks, processes go on."""
-        self._away = True
+        self._server.away = True
         for queue in self._subscribers:
             queue.put_nowait(None)
+        self._subscribers.clear()
 
     def come_back(self) -> None:
         """containerd is there again, and remembers what it does remember."""
-        self._away = False
-        self._heard.clear()  # nobody was listening
-        if self._forgets:
-            self.tasks = {id: task for id, task in self.tasks.items() if task.state != "STOPPED"}
+        self._server.away = False
+        for id in [id for id, task in self.tasks.items() if self._forgets and task.state == "STOPPED"]:
+            del self.tasks[id]
 
     def restart_containerd(self) -> None:
         """Away and back within an instant."""
         self.leave()
         self.come_back()
+
+    def agent_died(self) -> None:
+        """What the agent kept in memory of events is lost."""
+        self._heard.clear()
 
     def reboot(self) -> None:
         """The host came up again: no process, no task; records and snapshots are as they were."""
@@ -309,7 +315,7 @@ class FakeRuntime:
 
     async def _turn(self) -> None:
         await self._clock.sleep(0)
-        if self._away:
+        if self._server.away:
             raise Unavailable("failed to connect to containerd")
 
     def _own(self, id: str) -> Record:
@@ -320,9 +326,18 @@ class FakeRuntime:
             raise Denied(f"container {id} is not ours (engine {record.engine or 'none'})", kind="Container", name=id)
         return record
 
+    def _require_sources(self, new: NewInstance) -> None:
+        for mount in new.spec.get("mounts", ()):
+            source = mount.get("source", "")
+            if mount.get("type") == "bind" and source in self.absent:
+                text = f'error mounting "{source}" to rootfs at "{mount["destination"]}": stat {source}: no such file'
+                raise StartFailed(f"{text} or directory", 128, missing=source)
+
     def _require_task(self, id: str) -> Task:
         if id not in self.tasks:
             raise NotFound(f"task {id} not found: not found", kind="Container", name=id)
+        if self.tasks[id].hung:
+            raise InDoubt(f"the shim of {id} does not answer")
         return self.tasks[id]
 
     def _instance(self, id: str, record: Record) -> Instance:
@@ -366,7 +381,7 @@ class FakeRuntime:
         if task.exit is None:
             task.state, task.exit = "STOPPED", Exit(code, self._now(), oom=id in self._oom)
             self._tell(id, "/tasks/exit", replace(task.exit, true=False))
-            if self._subscribers and not self._away:
+            if self._subscribers:
                 self._heard[id] = replace(task.exit, true=False)
 
     def _run_for(self, id: str, task: Task, seconds: float) -> None:
