@@ -33,12 +33,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Program(NamedTuple):
-    """What a child is. ``socket`` answers when it is ready; ``oom_score_adj`` is set when we may."""
+    """What a child is. It is ready when something comes back for ``greeting`` on ``socket``."""
 
     name: str
     argv: Sequence[str]
     socket: str
     version: str
+    greeting: bytes
     env: Mapping[str, str] = {}
 
 
@@ -96,7 +97,7 @@ class Child:
         self._end(then, patience_s)
 
     def ready(self) -> bool:
-        return bool(self.pid) and wire.answers(self.program.socket)
+        return bool(self.pid) and wire.answers(self.program.socket, self.program.greeting)
 
     def bound_log(self) -> None:
         """Cuts the child's log when it grew too large; it goes on writing at the new end (O_APPEND)."""

@@ -11,6 +11,9 @@ from typing import NamedTuple
 from setpoint.keeper.children import Program, protect_from_oom
 from setpoint.keeper.wire import Refused
 
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How an HTTP/2 client begins (RFC 9113, 3.4: preface and an empty SETTINGS frame); a gRPC server answers with its own."""
+
 _UNNEEDED_1 = (
     "io.containerd.grpc.v1.cri",
     "io.containerd.internal.v1.opt",
@@ -139,4 +142,4 @@ def prepare(binary: str, data_dir: str, run_dir: str, env: Mapping[str, str]) ->
     os.rename(fresh, layout.config)
     # The shim and runc that came with this containerd are found before others.
     path = os.path.dirname(os.path.realpath(found)) + os.pathsep + env.get("PATH", os.defpath)
-    return Program("containerd", (found, "--config", layout.config), layout.socket, version, {"PATH": path})
+    return Program("containerd", (found, "--config", layout.config), layout.socket, version, GREETING, {"PATH": path})

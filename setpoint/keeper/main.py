@@ -182,7 +182,8 @@ class Keeper:
         ]
         if links:
             argv += ["--log-links", links]
-        return Program("pump", argv, os.path.join(self._run_dir, "pump.sock"), setpoint.__version__, {"PYTHONPATH": SOURCE})
+        address = os.path.join(self._run_dir, "pump.sock")
+        return Program("pump", argv, address, setpoint.__version__, b'{"op":"list"}\n', {"PYTHONPATH": SOURCE})
 
     def _bound_logs(self) -> None:
         for child in self._children.values():

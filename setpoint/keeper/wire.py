@@ -199,15 +199,16 @@ def listen(path: str) -> socket.socket:
     return sock
 
 
-def answers(path: str) -> bool:
-    """Whether somebody listens there."""
+def answers(path: str, greeting: bytes) -> bool:
+    """Whether somebody there says anything to ``greeting``: a socket takes connections before, and after, its process serves."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
+        probe.settimeout(0.5)
         try:
             probe.connect(path)
+            probe.sendall(greeting)
+            return bool(probe.recv(1))
         except OSError:
             return False
-    return True
 
 
 def field(request: Document, name: str, kind: type[Any], default: Any = None) -> Any:
