@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import uuid4
@@ -108,16 +108,22 @@ class Content:
         """
         if await self.has(digest):
             return
-        writes = _writes(ref_key, digest, size, chunks, dict(labels or {}), offset)
+        # An error that leaves grpc's request iterator cancels the task that waits for the reply; so it takes another way.
+        broken: list[Exception] = []
+        writes = _writes(ref_key, digest, size, _caught(chunks, broken), dict(labels or {}), offset, broken)
         try:
             await self.channel.upload(rpc.CONTENT_WRITE, writes, timeout_s=None)
         except AlreadyExists:
             return
         except Exception as error:
+            if broken:
+                raise broken[0] from error
             if _is_mismatch(error):
                 await self.abort(ref_key)
                 raise Invalid(f"the bytes received for {digest} are not what the digest promises: {error}") from error
             raise
+        if broken:
+            raise broken[0]
 
     async def put_bytes(self, data: bytes, labels: Mapping[str, str] | None = None) -> str:
         """A small blob from memory; returns its digest."""
@@ -132,9 +138,24 @@ class Content:
         return digest
 
 
+async def _caught(chunks: AsyncIterator[bytes], broken: list[Exception]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except Exception as error:
+        broken.append(error)
+
+
 async def _writes(
-    ref_key: str, digest: str, size: int, chunks: AsyncIterator[bytes], labels: dict[str, str], offset: int
+    ref_key: str,
+    digest: str,
+    size: int,
+    chunks: AsyncIterator[bytes],
+    labels: dict[str, str],
+    offset: int,
+    broken: Sequence[Exception],
 ) -> AsyncIterator[content_pb2.WriteContentRequest]:
+    """Without the commit when ``broken`` holds something at the end: containerd then keeps what it got."""
     async for chunk in chunks:
         for start in range(0, len(chunk), WRITE_CHUNK_BYTES):
             data = chunk[start : start + WRITE_CHUNK_BYTES]
@@ -142,6 +163,8 @@ async def _writes(
                 action=content_pb2.WRITE, ref=ref_key, total=size, expected=digest, offset=offset, data=data
             )
             offset += len(data)
+    if broken:
+        return
     yield content_pb2.WriteContentRequest(
         action=content_pb2.COMMIT, ref=ref_key, total=size, expected=digest, offset=offset, labels=labels
     )

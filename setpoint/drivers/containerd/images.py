@@ -124,10 +124,10 @@ class ImageStore(Content):
         for _ in range(4):  # an index may hold indexes; real ones nest once
             if "manifests" not in seen:
                 return seen
-            seen = await self.document(self._choose(digest, seen["manifests"]))
+            seen = await self.document(self.choose(digest, seen["manifests"]))
         raise Invalid(f"{digest}: indexes nested too deep")
 
-    def _choose(self, digest: str, manifests: Sequence[Object]) -> str:
+    def choose(self, digest: str, manifests: Sequence[Object]) -> str:
         """Digest of the entry that fits this host best: exact variant, no variant, no platform at all."""
         architecture, variant = _ARCHITECTURES.get(self._machine, (self._machine, ""))
 
@@ -157,7 +157,7 @@ class ImageStore(Content):
     async def unpacked(self, digest: str) -> bool:
         """Whether all of its layers lie ready as snapshots."""
         chain = await self.chain_id(digest)
-        return not chain or await self._stands(chain)
+        return not chain or await self.stands(chain)
 
     async def unpack(self, digest: str) -> str:
         """The layers of a manifest (or of an index's for this host) lie ready as snapshots; returns the chain id.
@@ -172,7 +172,7 @@ class ImageStore(Content):
             raise Invalid(f"{digest} has {len(manifest['layers'])} layers, its config {len(diff_ids)}")
         parent = ""
         for layer, diff_id, chain in zip(manifest["layers"], diff_ids, chain_ids(diff_ids), strict=True):
-            if not await self._stands(chain):
+            if not await self.stands(chain):
                 await self._extract(layer, diff_id, parent, chain)
             parent = chain
         if parent:
@@ -221,7 +221,8 @@ class ImageStore(Content):
             request = snapshots_pb2.RemoveSnapshotRequest(snapshotter=self.snapshotter, key=key)
             await self.channel.call(rpc.SNAPSHOT_REMOVE, request)
 
-    async def _stands(self, chain: str) -> bool:
+    async def stands(self, chain: str) -> bool:
+        """Whether the snapshot of that chain id lies ready."""
         try:
             request = snapshots_pb2.StatSnapshotRequest(snapshotter=self.snapshotter, key=chain)
             await self.channel.call(rpc.SNAPSHOT_STAT, request)

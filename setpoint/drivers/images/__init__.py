@@ -1,0 +1,1 @@
+"""Images on this node: archives that are loaded, registries that are pulled from, files read out of a root file system."""
