@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -27,14 +28,14 @@ from setpoint.drivers.containerd.images import ImageStore
 from setpoint.drivers.containerd.runtime import Containerd
 from setpoint.drivers.files import Files
 from setpoint.drivers.hostpaths import HostFolders
-from setpoint.drivers.images.node import NodeImages
+from setpoint.drivers.images.node import Hooks, NodeImages
 from setpoint.drivers.keeper import KeeperClient
 from setpoint.drivers.netns import NetworkNamespaces
 from setpoint.drivers.pump import Pump
 from setpoint.drivers.threads import DisposableThreads
 from setpoint.hosting import NodeFacts, ThisHost
 from setpoint.operations.containers import ContainerActs
-from setpoint.operations.images import ImageActs
+from setpoint.operations.images import ImageActs, users
 from setpoint.operations.node import NodeActs
 from setpoint.operations.orphans import OrphanActs
 from setpoint.operations.planning import Planner
@@ -77,7 +78,8 @@ async def assemble(settings: Settings) -> Assembly:
     address = settings.containerd or str(settings.run_dir / "containerd" / "containerd.sock")
     channel = Channel(address)
     containerd = Containerd(channel, store.engine_id)
-    images = NodeImages(ImageStore(channel), settings.run_dir)
+    hooks = Hooks(used_by=partial(users, ledger))
+    images = NodeImages(ImageStore(channel), settings.run_dir, settings.data_dir, clock, SystemRandom(), hooks=hooks)
     threads, host, pump = (
         DisposableThreads("paths"),
         ThisHost(clock, (settings.data_dir, settings.run_dir)),
@@ -90,7 +92,7 @@ async def assemble(settings: Settings) -> Assembly:
         runtime=containerd,
         images=images,
         sandboxes=NetworkNamespaces(settings.run_dir / "netns"),
-        files=Files(settings.data_dir, settings.run_dir, seed=images.copy_out, others=threads),
+        files=Files(settings.data_dir, settings.run_dir, seed=images.seed, others=threads),
         paths=HostFolders(threads),
         logs=pump,
         host=host,
@@ -126,7 +128,7 @@ async def assemble(settings: Settings) -> Assembly:
     sessions = Sessions(settings.data_dir, containerd, driver, execs, pump, clock)
     operations = Operations(
         containers=ContainerActs(node, view, engine, clock, sessions),
-        images=ImageActs(images, store),
+        images=ImageActs(images),
         orphans=OrphanActs(sweep, store),
         node=acts,
     )
