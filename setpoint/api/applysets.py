@@ -140,9 +140,9 @@ class ApplySets:
                 prepared.append(obj)
                 continue
             meta = dict(meta)
-            if kind.namespaced:
-                meta["namespace"] = meta.get("namespace") or "default"
-            labels = meta.get("labels") or {}
+            if kind.namespaced and meta.get("namespace") in (None, ""):
+                meta["namespace"] = "default"
+            labels = {} if meta.get("labels") is None else meta["labels"]
             if call.set_name and isinstance(labels, dict):
                 meta["labels"] = {**labels, LABEL: call.set_name}
             prepared.append({**obj, "metadata": meta})

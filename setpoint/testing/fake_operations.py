@@ -81,6 +81,8 @@ class FakeContainers:
     log_requests: list[LogRequest] = field(default_factory=list)
     following: int = 0
     """Log streams that are open now."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a log stream was closed."""
 
     def _fail(self) -> None:
         if self.failure is not None:
@@ -120,6 +122,7 @@ class FakeContainers:
                 await asyncio.Event().wait()
         finally:
             self.following -= 1
+            self.left.set()
 
 
 @dataclass
