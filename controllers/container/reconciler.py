@@ -15,7 +15,7 @@ from controllers.container.observe import Observer
 from controllers.container.ports import StartFailed
 from controllers.container.preparing import Missing
 from controllers.container.restarting import record_start_failure
-from controllers.container.status import Report, rfc3339, status_of
+from controllers.container.status import Report, difference, rfc3339, status_of
 from controllers.engine.instants import Instant, read
 from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
@@ -111,11 +111,10 @@ class ContainerReconciler:
         status = status_of(report)
         if status == work.want.status:
             return
-        gone = {name: None for name in work.want.status if name not in status}
         try:
             await self._node.store.patch(
                 work.want.key,
-                {"status": {**status, **gone}},
+                {"status": difference(work.want.status, status)},
                 manager=MANAGER,
                 subresource="status",
                 preconditions=Preconditions(uid=work.want.uid),

@@ -174,5 +174,18 @@ def _merge(fresh: Iterable[Condition], old: Iterable[Object], wall: datetime) ->
     return merged
 
 
+def difference(old: Object, new: Object) -> Object:
+    """The merge patch (RFC 7386) that turns ``old`` into ``new``; lists are replaced whole."""
+    patch: Object = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            if inner := difference(before, value):
+                patch[name] = inner
+        elif name not in old or before != value:
+            patch[name] = value
+    return patch
+
+
 def rfc3339(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -51,13 +51,15 @@ class Sweep:
             return DONE
         if not self._view.fresh:
             raise Unavailable("containerd does not answer: nothing is swept")
-        for instance in await self._view.settle(uid):
+        left = await self._view.settle(uid)
+        for instance in left:
             await self._end(instance)
         await self._node.logs.close(uid, keep_tail=True)
         await self._node.sandboxes.release(uid)
         await self._node.files.remove(uid)
         await forget(self._node, uid)
-        self._log.info("swept what was left of a deleted container", uid=uid)
+        if left:
+            self._log.info("swept what was left of a deleted container", uid=uid, instances=len(left))
         return DONE
 
     async def orphans(self) -> list[Instance]:

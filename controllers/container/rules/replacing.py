@@ -112,6 +112,7 @@ def _put_back(s: Situation, current: Revision, previous: Revision, trouble: str)
         quarantined="",
         failures=0,
         next_start=None,
+        restart_count=0,
     )
     return Plan((Remember(restored),))
 
