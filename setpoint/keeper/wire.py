@@ -200,7 +200,7 @@ def listen(path: str) -> socket.socket:
 
 
 def answers(path: str, greeting: bytes) -> bool:
-    """Whether somebody there says anything to ``greeting``: a socket takes connections before, and after, its process serves."""
+    """Whether somebody there says anything to ``greeting``; that a socket takes connections does not mean it is served."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)
         try:

@@ -194,7 +194,6 @@ async def test_what_was_written_while_there_was_no_pump_is_there(server: KeeperS
 
 async def test_a_killed_keeper_is_followed_by_one_that_adopts(server: KeeperServer, pump: Pump) -> None:
     stdio = await pump.open(replace(WISH, stdin=True))
-    release(stdio)
     writer = Writer(stdio.stdout, 400_000)
     before = server.child("pump")["pid"]
     server.kill_keeper()
@@ -204,7 +203,9 @@ async def test_a_killed_keeper_is_followed_by_one_that_adopts(server: KeeperServ
     assert status["children"]["pump"]["pid"] == before
     assert status["children"]["pump"]["adopted"]
     assert status["held"] >= 1
+    release(stdio)
     await writer.join()
+    await ended(pump)
     assert [int(line.text) for line in await lines(server)] == list(range(400_000))
     # An adopted child is put back as well.
     server.kill("pump")
