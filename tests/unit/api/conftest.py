@@ -62,8 +62,10 @@ class Api:
     async def __call__(self, method: str, path: str, body: Any = None, **how: Any) -> Answer:
         kind = how.pop("type", "application/json")
         headers = {"Content-Type": kind, **how.pop("headers", {})}
-        data = body if body is None or isinstance(body, bytes | io.IOBase) else json.dumps(body)
-        async with self.http.request(method, f"http://api{path}", data=data, headers=headers, **how) as response:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.http.request(
+            method, f"http://api{path}", data=data and io.BytesIO(data), headers=headers, **how
+        ) as response:
             return Answer(response.status, response.headers, await response.text())
 
     def stream(self, path: str, **query: str) -> Any:
