@@ -120,11 +120,15 @@ class Launch:
                 self.stdin_path = saved["stdin"]
 
     def check(self) -> None:
-        """After :meth:`restore`: a writer may have left while nobody looked, of which no hang-up will tell."""
-        for stream in list(self.streams):
-            if stream.started and not stream.ended:
-                self._read(stream)
-        if not self.streams or all(stream.ended for stream in self.streams):
+        """After :meth:`restore`: a writer may have left while nobody looked, of which no hang-up will tell.
+
+        A shim opens all streams before the process may print: where one was written to, the silent ones had a writer too.
+        """
+        if self.started:
+            for stream in self.streams:
+                stream.started = True
+                self._ready(stream)
+        if not self.streams:
             self.discard()
             self._owner.ended(self)
 

@@ -192,6 +192,19 @@ async def test_what_was_written_while_there_was_no_pump_is_there(server: KeeperS
     assert not list((server.run_dir / "io" / UID).glob("1-*"))
 
 
+async def test_a_silent_stream_that_ended_meanwhile_is_ended(server: KeeperServer, pump: Pump) -> None:
+    stdio = await pump.open(WISH)
+    ends = [os.open(path, os.O_WRONLY) for path in (stdio.stdout, stdio.stderr)]
+    os.write(ends[0], b"loud\n")
+    pid = server.child("pump")["pid"]
+    eventually(lambda: (server.data_dir / "logs" / f"default_web_{UID}" / "1.log").stat().st_size > 0)
+    os.kill(pid, signal.SIGSTOP)
+    for fd in ends:
+        os.close(fd)
+    os.kill(pid, signal.SIGKILL)
+    await ended(pump)
+
+
 async def test_a_killed_keeper_is_followed_by_one_that_adopts(server: KeeperServer, pump: Pump) -> None:
     stdio = await pump.open(replace(WISH, stdin=True))
     writer = Writer(stdio.stdout, 400_000)
