@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from state.errors import BadRequest, Cause, Conflict, Invalid
-from state.fieldset import Fields, Path, copied, decode, encode, keyed, leaves, shown, with_parents
+from state.fieldset import ITEM, Fields, Path, copied, decode, encode, keyed, leaves, shown, with_parents
 from state.listkeys import ListKeys
 from state.objects import Object
 
@@ -114,13 +114,13 @@ def apply(
         merged = remove(merged, dropped, [named, *(entry.fields for entry in others)], keys)
     final = admit(merged)
     old, after = (leaves(live, keys) if live else {}), leaves(final, keys)
-    touched = _touched(old, _changed(old, after), named)
+    touched = _touched(old, after, named)
     others, taken = _settle(others, touched, force, take_from)
 
-    fields = Fields(named.keys() & after.keys())
+    present = with_parents(after)
+    fields = Fields(path for path in named if path in present)
     time = own.time if own and own.fields == fields and not touched else now
     entry = Manager(manager, "Apply", "", str(final.get("apiVersion", "")), time, fields)
-    present = with_parents(after)
     return Outcome(_with_managers(final, [*(_pruned(other, present) for other in others), entry], entries), taken)
 
 
@@ -226,17 +226,21 @@ def _declared(config: Object, *, made: bool) -> Object:
     return wanted
 
 
-def _touched(old: dict[Path, Any], changed: Collection[Path], named: Collection[Path]) -> set[Path]:
+def _touched(old: dict[Path, Any], after: dict[Path, Any], named: dict[Path, Any]) -> set[Path]:
     """The changed fields that the applied ones are to blame for: themselves, what lay below one that is now whole, and a
-    value that had to give way to a map. What admission did elsewhere is nobody's conflict."""
+    value that had to give way to a map. What admission did elsewhere is nobody's conflict; nor is a map or list that
+    was empty and no longer is, or the other way round, for it is there all the same."""
     above = with_parents(named)
-    return {
+    whole = {path for path, value in named.items() if value not in ({}, [], ITEM)}
+    touched = {
         path
-        for path in changed
+        for path in _changed(old, after)
         if path in named
-        or (path in above and path in old and old[path] not in ({}, [], "."))
-        or any(path[:end] in named for end in range(1, len(path)))
+        or (path in above and path in old and old[path] != ITEM)
+        or any(path[:end] in whole for end in range(1, len(path)))
     }
+    empty = {path for path in touched if (path in old) != (path in after) and after.get(path, old.get(path)) in ({}, [])}
+    return touched - (empty & with_parents(old) & with_parents(after)) if empty else touched
 
 
 def _changed(before: dict[Path, Any], after: dict[Path, Any]) -> set[Path]:

@@ -248,9 +248,9 @@ def json_patch(target: Object, operations: Any) -> Object:
         except (KeyError, IndexError, ValueError, TypeError) as exc:
             what = f"JSON patch: operation {index} ({operation.get('op')} {operation['path']}) does not fit: {exc}"
             raise Invalid(what, causes=[Cause(operation["path"], str(exc))]) from exc
-    if not isinstance(box[""], dict):
+    result = box.get("")
+    if not isinstance(result, dict):
         raise Invalid("JSON patch: what is left is no object")
-    result: Object = box[""]
     return result
 
 

@@ -20,8 +20,8 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from state.errors import StateError, Unavailable
-from state.sqlite.errors import Corrupt, NewerSchema, primary_code, translated
+from state.errors import InDoubt, StateError, Unavailable
+from state.sqlite.errors import Corrupt, NewerSchema, again, primary_code, translated
 from state.sqlite.migrations import Schema, connect, prepare
 
 T = TypeVar("T")
@@ -130,10 +130,33 @@ class _Worker:
         self.thread.join()
 
 
+@dataclass(slots=True)
+class _Inline:
+    """The same without a thread: a job is answered where it is asked for. For simulations, where no thread may be."""
+
+    answer: Callable[[list[_Job]], None]
+    farewell: Callable[[], None]
+
+    def start(self) -> None:
+        pass
+
+    async def submit(self, run: Callable[[Connection], T]) -> T:
+        loop = asyncio.get_running_loop()
+        job = _Job(run, loop.create_future(), loop)
+        self.answer([job])
+        _settle([job])
+        await asyncio.sleep(0)
+        result: T = await job.future
+        return result
+
+    async def stop(self) -> None:
+        self.farewell()
+
+
 class Database:
     """One file. Made by :meth:`open`; use from any number of event loops."""
 
-    def __init__(self, path: Path, schema: Schema, memory: Memory) -> None:
+    def __init__(self, path: Path, schema: Schema, memory: Memory, *, inline: bool = False) -> None:
         self.path = path
         self.counters = Counters()
         self._schema = schema
@@ -141,9 +164,16 @@ class Database:
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._broken: StateError | None = None
+        self._prepared = False
         self._closed = False
-        self._writer = _Worker(f"{path.stem}-write", self._write_batch, self._drop_writing, _BATCH)
-        self._reader = _Worker(f"{path.stem}-read", self._read_batch, self._drop_reading, 1)
+        self._writer: _Worker | _Inline
+        self._reader: _Worker | _Inline
+        if inline:
+            self._writer = _Inline(self._write_batch, self._drop_writing)
+            self._reader = _Inline(self._read_batch, self._drop_reading)
+        else:
+            self._writer = _Worker(f"{path.stem}-write", self._write_batch, self._drop_writing, _BATCH)
+            self._reader = _Worker(f"{path.stem}-read", self._read_batch, self._drop_reading, 1)
 
     async def open(self) -> None:
         """Checks the file, makes or migrates it, loads the memory. Raises Corrupt, NewerSchema, Unavailable."""
@@ -177,7 +207,7 @@ class Database:
         if self._closed:
             raise Unavailable(f"{self.path} is closed")
         if self._broken:
-            raise self._broken
+            raise again(self._broken)
 
     def _write_batch(self, jobs: list[_Job]) -> None:
         """All in one transaction. An error of the database fails the batch, an error of a job only that job."""
@@ -198,10 +228,15 @@ class Database:
             self.counters.writes += len(jobs)
             self._memory.committed()
         except Exception as exc:
-            self._fail(jobs, translated(exc, self.path, committing=committing))
+            error = translated(exc, self.path, committing=committing)
+            self._fail(jobs, error)
             if begun:
                 self._memory.reset(start)
             self._recover(exc)
+            if isinstance(error, InDoubt):
+                # if it did happen, those who watch are told now and not with the next write
+                with suppress(Exception):
+                    self._for_writing()
 
     def _run(self, job: _Job, connection: Connection) -> None:
         mark = self._memory.mark()
@@ -218,7 +253,7 @@ class Database:
 
     def _fail(self, jobs: Sequence[_Job], error: StateError) -> None:
         for job in jobs:
-            job.error = error
+            job.error = again(error)
         if isinstance(error, (Corrupt, NewerSchema)):
             self._broken = error
 
@@ -247,8 +282,9 @@ class Database:
         if self._broken:
             raise self._broken
         if self._writing is None:
-            if not self.counters.commits:
+            if not self._prepared:
                 prepare(self.path, self._schema)
+                self._prepared = True
             connection = connect(self.path)
             try:
                 self._memory.load(connection)

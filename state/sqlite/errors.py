@@ -52,3 +52,8 @@ def translated(exc: BaseException, path: object, *, committing: bool = False) ->
     if committing and code == sqlite3.SQLITE_IOERR:
         return InDoubt(why)
     return Unavailable(why, retry_after_s=1)
+
+
+def again(error: StateError) -> StateError:
+    """The same error for another caller: an exception that is raised twice collects the tracebacks of both."""
+    return type(error)(error.message, causes=error.causes, retry_after_s=error.retry_after_s)

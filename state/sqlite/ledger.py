@@ -91,10 +91,10 @@ class SqliteLedger:
         self._in_flight = 0
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteLedger:
+    async def open(cls, path: Path, *, inline: bool = False) -> SqliteLedger:
         """The ledger in this file, made if there is none. Raises Corrupt, NewerSchema, Unavailable."""
         cache = _Cache()
-        database = Database(path, SCHEMA, cache)
+        database = Database(path, SCHEMA, cache, inline=inline)
         await database.open()
         return cls(database, cache)
 

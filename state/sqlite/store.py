@@ -43,7 +43,7 @@ T = TypeVar("T")
 _Patch = Object | list[Object]
 _Results = list[Applied]
 _LOG_PAGE = 200
-_OPEN_PAGES = 8
+_OPEN_PAGES = 4
 
 
 def _real_admit(obj: Object, old: Object | None, *, strict: bool = True) -> Object:
@@ -62,6 +62,8 @@ class Options:
     retention: Retention = field(default_factory=Retention)
     ring: int = 1024
     admit: Admit = _real_admit
+    inline: bool = False
+    """Without threads, for simulations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class SqliteStore:
         rows = Rows(SecretBox(options.secrets_key or path.with_name("secrets.key")))
         ring = Ring(options.ring)
         journal = Journal(rows, ring, clock, ids, options.retention)
-        database = Database(path, SCHEMA, journal)
+        database = Database(path, SCHEMA, journal, inline=options.inline)
         await database.open()
         store = cls(database, rows, journal, ring, Transactions(rows, journal, clock, ids, options.admit))
         if journal.revision == 0:
