@@ -104,8 +104,7 @@ class RegistryServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        host, port = self._runner.addresses[0][:2]
-        self.domain = f"{host!s}:{port}"
+        self.domain = f"127.0.0.1:{int(self._runner.addresses[0][1])}"
         return self
 
     async def __aexit__(

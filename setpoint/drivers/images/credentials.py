@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from state.references import DEFAULT_DOMAIN
 # The key that ``docker login`` writes for Docker Hub.
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
 
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PARAMETER = re.compile(r'([a-zA-Z][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 
 
@@ -50,8 +52,9 @@ def parse_challenge(header: str) -> Challenge | None:
     """The first challenge that we can answer, bearer before basic; None when there is none."""
     found: dict[str, Challenge] = {}
     # Several challenges may share one header: each begins with a scheme and a blank, its parameters hold '='.
-    starts = [match.start() for match in re.finditer(r"(?i)\b(?:bearer|basic)(?=\s|$)", header)]
-    for start, end in zip(starts, [*starts[1:], len(header)], strict=True):
+    bare = _QUOTED.sub(lambda match: "." * len(match.group()), header)
+    starts = [match.start() for match in re.finditer(r"(?i)\b(?:bearer|basic)(?=\s|$)", bare)]
+    for start, end in itertools.pairwise([*starts, len(header)]):
         scheme, _, rest = header[start:end].partition(" ")
         parameters = {key.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for key, quoted, bare in _PARAMETER.findall(rest)}
         found.setdefault(scheme.strip().lower(), Challenge(scheme.strip().lower(), parameters))

@@ -7,6 +7,7 @@ registry says something impossible), Busy (with its Retry-After), Unavailable (e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ipaddress
 import json
@@ -91,7 +92,7 @@ class Registry:
         """The manifest or index of a tag or digest, its digest verified."""
         url = self._url("manifests", which)
         headers = {"Accept": ", ".join(ACCEPTED)}
-        async with _Answer(await self._ask(url, headers), url) as answer:
+        async with _closing(await self._ask(url, headers)) as answer:
             content = await self._small(answer, MAX_MANIFEST_BYTES)
             media_type = answer.content_type
             told = answer.headers.get("Docker-Content-Digest", "")
@@ -108,7 +109,7 @@ class Registry:
         """
         url = self._url("blobs", digest)
         headers = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
-        async with _Answer(await self._ask(url, headers), url) as answer:
+        async with _closing(await self._ask(url, headers)) as answer:
             skip = _to_skip(answer, offset)
             seen = offset - skip
             async for chunk in self._chunks(answer):
@@ -177,7 +178,7 @@ class Registry:
             "scope": parameters.get("scope") or f"repository:{self._reference.path}:pull",
         }
         answer = await self._ask_token(realm, {key: value for key, value in asked.items() if value})
-        async with _Answer(answer, realm):
+        async with _closing(answer):
             if answer.status >= 300:
                 raise await self._error(answer, realm)
             try:
@@ -248,18 +249,13 @@ class Registry:
         return self._base / "v2" / self._reference.path / sort / which
 
 
-class _Answer:
-    """Gives the connection back when the block ends; one whose body was not read to its end is closed."""
-
-    def __init__(self, answer: aiohttp.ClientResponse, url: URL) -> None:
-        self._answer = answer
-        self._url = url
-
-    async def __aenter__(self) -> aiohttp.ClientResponse:
-        return self._answer
-
-    async def __aexit__(self, *_: object) -> None:
-        self._answer.close()
+@contextlib.asynccontextmanager
+async def _closing(answer: aiohttp.ClientResponse) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The connection ends with the block unless the body was read to its end; aiohttp's own way would read on first."""
+    try:
+        yield answer
+    finally:
+        answer.close()
 
 
 def base_url(domain: str) -> URL:
