@@ -55,6 +55,15 @@ class Release:
         return "" if os.geteuid() == 0 else "needs root"
 
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+RELEASES = (
+    Release("containerd-1.6", 2),
+    Release("containerd-2.4", 3, REPOSITORY / ".cache/containerd-2.4.2/bin"),
+)
+"""Debian's, and the one that ``tests/parts/containerd2.sh`` builds."""
+
+
 class ContainerdServer:
     """Start, kill, start again, clean up. ``folder`` should be short: a socket's path has 107 bytes at most."""
 
