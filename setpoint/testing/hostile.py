@@ -76,6 +76,13 @@ _METADATA = (
         {"annotations": {"a": "x" * 262143}},
     ),
     meta_case(
+        "hold until some day",
+        "metadata.annotations[setpoint.dev/hold]",
+        'must be "true"',
+        {"annotations": {"setpoint.dev/hold": "tomorrow"}},
+        {"annotations": {"setpoint.dev/hold": "2030-01-01T00:00:00Z"}},
+    ),
+    meta_case(
         "finalizer without domain",
         "metadata.finalizers[0]",
         "must have a domain",

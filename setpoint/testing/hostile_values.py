@@ -57,11 +57,11 @@ _PROCESS = (
         {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
     ),
     spec_case(
-        "env follows by signal",
+        "not yet a signal at a change",
         "spec.env[0].valueFrom.secretKeyRef.onChange",
-        "cannot change",
+        "Signal is not supported yet",
         {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "onChange": "Signal"}}}]},
-        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "onChange": "Restart"}}}]},
+        {"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "onChange": "None"}}}]},
     ),
     spec_case(
         "envFrom of nothing",

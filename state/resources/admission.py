@@ -16,7 +16,7 @@ from state.errors import BadRequest, Cause, Invalid, StateError, TooLarge
 from state.objects import Object
 from state.resources import types
 from state.resources.configmap import DATA_BYTES, data_size
-from state.resources.container_rules import rule_problems
+from state.resources.container_rules import annotation_problems, rule_problems
 from state.resources.decoding import OBJECT_BYTES, copied, json_type
 from state.resources.defaults import fill
 from state.resources.fields import FORBIDDEN, INVALID, REQUIRED, TOO_LONG, UNSUPPORTED
@@ -132,6 +132,7 @@ def _rule_problems(obj: Object, kind: ResourceType, old: Object | None) -> Itera
 
 
 def _container(obj: Object) -> Iterator[Cause]:
+    yield from annotation_problems(obj.get("metadata"))
     if isinstance(spec := obj.get("spec"), dict):
         yield from rule_problems(spec)
 

@@ -10,8 +10,8 @@ from posixpath import normpath
 from typing import Any
 
 from state.errors import Cause
-from state.objects import Object
-from state.resources.fields import DUPLICATE, FORBIDDEN, INVALID, REQUIRED, parse_duration
+from state.objects import GROUP, Object
+from state.resources.fields import DUPLICATE, FORBIDDEN, INVALID, REQUIRED, is_timestamp, parse_duration
 from state.resources.limits import is_ipc_sysctl, is_net_sysctl
 from state.resources.quantity import Quantity
 
@@ -23,6 +23,14 @@ def rule_problems(spec: Object) -> Iterator[Cause]:
     """Every broken rule of a raw spec."""
     for rule in _RULES:
         yield from rule(spec)
+
+
+def annotation_problems(meta: Any) -> Iterator[Cause]:
+    """The annotation that the loop obeys by its value: a typing error there would hold a container for ever."""
+    value = _text(_below({"metadata": meta}, "metadata", "annotations"), f"{GROUP}/hold")
+    if value not in ("", "true", "false") and not is_timestamp(value):
+        right = 'must be "true", "false" or a time in RFC 3339, such as "2026-01-31T12:00:00Z"'
+        yield Cause(f"metadata.annotations[{GROUP}/hold]", f'Invalid value: "{value[:60]}": {right}', INVALID)
 
 
 def _items(holder: Object, name: str) -> Iterator[tuple[int, Object]]:

@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from state.resources.fields import UNSUPPORTED, DataKey, Items, Later, Model, Subdomain, later, wrong
-
-OnChange = Literal["None", "Signal", "Restart"]
+from state.resources.fields import LATER, DataKey, Items, Later, Model, Subdomain, later, wrong
 
 
 def _env_name(value: str) -> str:
@@ -17,9 +15,10 @@ def _env_name(value: str) -> str:
     return value
 
 
-def _env_on_change(value: object) -> object:
-    if value == "Signal":
-        raise wrong("the environment of a running process cannot change: use Restart or None", UNSUPPORTED)
+def _on_change(value: object) -> object:
+    # Nobody acts on a change yet; the day one does, these become values, Signal not for variables (they cannot change live).
+    if value in ("Signal", "Restart"):
+        raise wrong(str(value), LATER)
     return value
 
 
@@ -32,8 +31,11 @@ def _env_value(value: object) -> object:
 
 
 EnvName = Annotated[str, AfterValidator(_env_name)]
-EnvOnChange = Annotated[Literal["None", "Restart"], BeforeValidator(_env_on_change)]
-_ON_CHANGE = "What a change of the referenced object does to the running container. Default: None."
+OnChange = Annotated[Literal["None"], BeforeValidator(_on_change)]
+ON_CHANGE = (
+    "What a change of the referenced object does to the running process; files follow in any case, but under subPath. "
+    "Default: None. Signal and Restart are not supported yet."
+)
 
 
 class ConfigMapKeyRef(Model):
@@ -44,7 +46,7 @@ class ConfigMapKeyRef(Model):
     optional: bool = Field(
         False, description="True: nothing is set when it is missing; false: the start waits. Default: false."
     )
-    on_change: EnvOnChange = Field("None", description=_ON_CHANGE)
+    on_change: OnChange = Field("None", description=ON_CHANGE)
 
 
 class SecretKeyRef(Model):
@@ -55,7 +57,7 @@ class SecretKeyRef(Model):
     optional: bool = Field(
         False, description="True: nothing is set when it is missing; false: the start waits. Default: false."
     )
-    on_change: EnvOnChange = Field("None", description=_ON_CHANGE)
+    on_change: OnChange = Field("None", description=ON_CHANGE)
 
 
 class EnvVarSource(Model):
@@ -87,7 +89,7 @@ class ConfigMapRef(Model):
     optional: bool = Field(
         False, description="True: nothing is set when it is missing; false: the start waits. Default: false."
     )
-    on_change: EnvOnChange = Field("None", description=_ON_CHANGE)
+    on_change: OnChange = Field("None", description=ON_CHANGE)
 
 
 class SecretRef(Model):
@@ -97,7 +99,7 @@ class SecretRef(Model):
     optional: bool = Field(
         False, description="True: nothing is set when it is missing; false: the start waits. Default: false."
     )
-    on_change: EnvOnChange = Field("None", description=_ON_CHANGE)
+    on_change: OnChange = Field("None", description=ON_CHANGE)
 
 
 class EnvFromSource(Model):

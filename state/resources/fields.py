@@ -209,14 +209,20 @@ _STAMP = re.compile(
 )
 
 
+def is_timestamp(value: str) -> bool:
+    """Whether a text is a time in RFC 3339, with up to nine digits of fraction."""
+    if not _STAMP.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(re.sub(r"\.[0-9]+", "", value).replace("Z", "+00:00"))
+    except ValueError:
+        return False
+    return True
+
+
 def _stamp(value: str) -> str:
-    if _STAMP.fullmatch(value):
-        try:
-            datetime.fromisoformat(re.sub(r"\.[0-9]+", "", value).replace("Z", "+00:00"))
-        except ValueError:
-            pass
-        else:
-            return value
+    if is_timestamp(value):
+        return value
     raise wrong('must be a time in RFC 3339, such as "2026-01-31T12:00:00Z"')
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from state.resources.environment import OnChange
+from state.resources.environment import ON_CHANGE, OnChange
 from state.resources.fields import (
     LATER,
     AbsolutePath,
@@ -39,10 +39,6 @@ def _medium(value: object) -> object:
     return value
 
 
-_ON_CHANGE = (
-    "What a change of the referenced object does beside the files, which follow in any case: None, Signal (SIGHUP to the "
-    "process), Restart. Default: None."
-)
 _MODE = "Mode of the files, 0 to 0777; JSON has no octal, so 0644 is 420. Default: 420."
 
 
@@ -85,7 +81,7 @@ class ConfigMapVolume(Model):
     items: Items[KeyToPath] = Field((), description="Which keys, as which files. Default: every key under its own name.")
     default_mode: FileMode = Field(0o644, description=_MODE)
     optional: bool = Field(False, description="True: starts without it when missing; false: the start waits. Default: false.")
-    on_change: OnChange = Field("None", description=_ON_CHANGE)
+    on_change: OnChange = Field("None", description=ON_CHANGE)
 
 
 class SecretVolume(Model):
@@ -95,7 +91,7 @@ class SecretVolume(Model):
     items: Items[KeyToPath] = Field((), description="Which keys, as which files. Default: every key under its own name.")
     default_mode: FileMode = Field(0o644, description=_MODE)
     optional: bool = Field(False, description="True: starts without it when missing; false: the start waits. Default: false.")
-    on_change: OnChange = Field("None", description=_ON_CHANGE)
+    on_change: OnChange = Field("None", description=ON_CHANGE)
 
 
 class Volume(Model):

@@ -45,7 +45,7 @@ def _full() -> dict[str, Any]:
         args=["echo $(A)"],
         env=[
             {"name": "A", "value": "1"},
-            {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": True, "onChange": "Restart"}}},
+            {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": True, "onChange": "None"}}},
             {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
         ],
         envFrom=[{"prefix": "P_", "configMapRef": {"name": "c"}}, {"secretRef": {"name": "s", "optional": True}}],
@@ -77,7 +77,7 @@ def _full() -> dict[str, Any]:
             {"name": "t", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
             {
                 "name": "c",
-                "configMap": {"name": "c", "items": [{"key": "k", "path": "a/b", "mode": 256}], "onChange": "Signal"},
+                "configMap": {"name": "c", "items": [{"key": "k", "path": "a/b", "mode": 256}], "onChange": "None"},
             },
             {"name": "s", "secret": {"secretName": "s", "defaultMode": 256, "optional": True}},
         ],
