@@ -64,8 +64,9 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        # A full queue of connections refuses at once with EAGAIN on a socket with a time limit; without one, connect waits.
         self.sock.connect(self._path)
+        self.sock.settimeout(self.timeout)
 
 
 class Client:
@@ -91,14 +92,7 @@ class Client:
     ) -> Any:
         """The parsed JSON answer, or text where the answer is none. ``body``: JSON value, bytes, or a binary file."""
         connection, response = self._send(method, path, query, body, {"Content-Type": content_type, "Accept": accept})
-        try:
-            raw = response.read()
-        except TimeoutError:
-            raise self._late(method) from None
-        except (OSError, http.client.HTTPException) as exc:
-            raise self._broken(method, exc) from exc
-        finally:
-            connection.close()
+        raw = self._read(method, connection, response)
         if response.headers.get_content_type() == "application/json":
             return json.loads(raw)
         return raw.decode(errors="replace")
@@ -199,9 +193,8 @@ class Client:
     def load_image(self, archive: IO[bytes]) -> builtins.list[str]:
         """Sends a tar; the references that it held. No time limit: its length is not known."""
         connection, response = self._send("POST", "/setpoint/v1/images/load", None, archive, {}, timeout=None)
-        with contextlib.closing(connection):
-            references: list[str] = json.loads(response.read())["references"]
-            return references
+        references: builtins.list[str] = json.loads(self._read("POST", connection, response))["references"]
+        return references
 
     # How
 
@@ -243,6 +236,16 @@ class Client:
             connection.close()
             raise
         return connection, response
+
+    def _read(self, method: str, connection: _UnixConnection, response: http.client.HTTPResponse) -> bytes:
+        try:
+            return response.read()
+        except TimeoutError:
+            raise self._late(method) from None
+        except (OSError, http.client.HTTPException) as exc:
+            raise self._broken(method, exc) from exc
+        finally:
+            connection.close()
 
     def _unreachable(self, exc: OSError) -> AgentUnreachable:
         if isinstance(exc, FileNotFoundError):

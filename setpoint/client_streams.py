@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 import termios
+import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -117,19 +118,14 @@ class _Session:
         return self._end
 
     async def _carry(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        loop = asyncio.get_running_loop()
         this = asyncio.current_task()
         assert this is not None
         with contextlib.ExitStack() as undo:
-            if self._terminal.raw:
-                self._watch_size(ws, undo)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                act = self._on_signal if self._on_signal and number is not signal.SIGHUP else None
-                if act is not None:
-                    loop.add_signal_handler(number, act, number)
-                else:
-                    loop.add_signal_handler(number, self._leave, this, number)
-                undo.callback(loop.remove_signal_handler, number)
+            # Only the main thread can catch signals.
+            if threading.current_thread() is threading.main_thread():
+                self._watch_signals(this, undo)
+                if self._terminal.raw:
+                    self._watch_size(ws, undo)
             tasks = [asyncio.ensure_future(self._outward(ws))]
             if self._terminal.stdin is not None:
                 tasks.append(asyncio.ensure_future(self._inward(ws, self._terminal.stdin)))
@@ -150,6 +146,16 @@ class _Session:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+
+    def _watch_signals(self, this: asyncio.Task[None], undo: contextlib.ExitStack) -> None:
+        """A terminal that hangs up ends us; the others do unless they are to be passed on."""
+        loop = asyncio.get_running_loop()
+        for number in map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+            if self._on_signal is not None and number != signal.SIGHUP:
+                loop.add_signal_handler(number, self._on_signal, number)
+            else:
+                loop.add_signal_handler(number, self._leave, this, number)
+            undo.callback(loop.remove_signal_handler, number)
 
     def _leave(self, task: asyncio.Task[None], number: int) -> None:
         self._end = SessionEnd(128 + number)
