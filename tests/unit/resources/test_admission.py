@@ -338,3 +338,8 @@ def test_node_defaults() -> None:
     assert admit({"apiVersion": "setpoint.dev/v1alpha1", "kind": "Node", "metadata": {"name": "a"}})["spec"] == {
         "startBudget": "4/s"
     }
+
+
+def test_status_is_an_object() -> None:
+    with pytest.raises(Invalid, match="status: must be an object, not a string"):
+        admit({**container(), "status": "up"})
