@@ -19,6 +19,9 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+_TURNS_BY_PRIORITY = 3
+"""Between two turns that go by age."""
+
 
 @dataclass(slots=True)
 class Entry(Generic[K]):
@@ -32,8 +35,8 @@ class Entry(Generic[K]):
 
 
 class Queue(Generic[K]):
-    """Served by priority (higher first), then first in first out; a key that has been ready for longer than ``patience``
-    goes first whatever its priority, so that a steady stream of urgent keys starves nobody."""
+    """Served by priority (higher first), then first in first out. When keys have been ready for longer than ``patience``, every
+    fourth turn is the oldest one's whatever its priority: urgent keys starve nobody, and a jam does not stop urgent ones."""
 
     def __init__(self, *, patience: float = 30.0) -> None:
         self._patience = patience
@@ -43,6 +46,7 @@ class Queue(Generic[K]):
         self._ready: list[tuple[int, int, Entry[K]]] = []
         self._arrivals: deque[tuple[int, Entry[K]]] = deque()  # in order of due
         self._stamps = 0
+        self._by_priority = _TURNS_BY_PRIORITY
 
     def add(self, key: K, *, now: float, due: float, priority: int = 0) -> None:
         """The key will be served at ``due`` or as soon as possible after it. Of several adds the earliest ``due`` and the
@@ -73,7 +77,9 @@ class Queue(Generic[K]):
     def pop(self, now: float) -> Entry[K] | None:
         """Takes the next due key, which is active from then on; None when none is due."""
         self._promote(now)
-        entry = self._oldest(now) or self._first_ready()
+        entry = self._oldest(now) if self._by_priority >= _TURNS_BY_PRIORITY else None
+        self._by_priority = 0 if entry else self._by_priority + 1
+        entry = entry or self._first_ready()
         if entry is None:
             return None
         del self._entries[entry.key]
@@ -157,8 +163,8 @@ class Queue(Generic[K]):
 
     def _first_ready(self) -> Entry[K] | None:
         while self._ready:
-            negated, stamp, entry = self._ready[0]
-            if self._counts(stamp, entry, ready=True) and -negated == entry.priority:
+            _, stamp, entry = self._ready[0]
+            if self._counts(stamp, entry, ready=True):
                 return entry
             heapq.heappop(self._ready)
         return None

@@ -20,7 +20,7 @@ class Settings:
     """Events cut a back-off short, but no sooner than this after the failure: a failing pass often causes events itself."""
 
     patience: timedelta = timedelta(seconds=30)
-    """A key that has been due for longer goes before every priority."""
+    """Of keys that have been due for longer, one in four turns serves the oldest, before every priority."""
 
     again_limit: int = 20
     """Passes in a row that may ask for another one at once; after that they back off, since they do not converge."""

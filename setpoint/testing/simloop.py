@@ -92,9 +92,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self._step_limit = step_limit
         self._time_limit = time_limit
         self._trace = hashlib.blake2b(digest_size=16)
+        # Strong on purpose: freeing a task that is not done would run the finally blocks that SIGKILL skips.
         self._made: dict[asyncio.Task[Any], Life | None] = {}
         self._prune_at = 1000
-        self._frozen: list[asyncio.Handle] = []
         self._task_count = 0
         self.set_exception_handler(self._on_failure)
 
@@ -124,9 +124,7 @@ class SimLoop(asyncio.BaseEventLoop):
         if self.steps % _COLLECT_EVERY == 0:
             gc.collect()
         life = handle._context.get(LIFE)
-        if life is not None and life.dead:
-            self._frozen.append(handle)  # kept: freeing it would run the finally blocks that SIGKILL skips
-        elif not handle._cancelled:
+        if not handle._cancelled and not (life and life.dead):
             handle._run()
 
     def _drop_cancelled(self) -> list[Any]:

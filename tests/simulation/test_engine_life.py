@@ -74,6 +74,24 @@ def test_boot_serves_by_priority() -> None:
     play(main)
 
 
+def test_a_key_keeps_its_priority_until_it_rests() -> None:
+    async def main() -> None:
+        some = keys(3)
+        bench = Bench({some[1]: [AGAIN, Unavailable("x"), DONE]}, concurrency=1)
+        bench.engine.add(bench.things, keys=listing([(some[0], 0), (some[1], 5), (some[2], 0)]))
+        async with bench.running():
+            await bench.engine.until_booted()
+            assert [key for _, key in bench.things.passes] == [some[1], some[1], some[0], some[2]]
+            bench.engine.enqueue(some[0], timedelta(seconds=1))
+            await bench.engine.until_idle()
+            assert bench.engine.outlook(some[1]).priority == 5
+            await bench.clock.sleep(2)
+            bench.engine.enqueue(some[1], timedelta(seconds=1))
+            assert bench.engine.outlook(some[1]).priority == 0
+
+    play(main)
+
+
 @BOTH
 def test_boot_waits_for_every_kind_before_the_first_pass(mode: Mode) -> None:
     async def main() -> None:
@@ -139,6 +157,11 @@ def test_a_listing_that_fails_is_tried_again_and_holds_nobody_up() -> None:
             assert tries == 4
             assert 5 < others.times(other)[0] < 8
             assert bench.log.events("warning") == ["listing failed"] * 3
+            tries = 0
+            await bench.clock.sleep(3700)  # the store is away again, and the waits begin small again
+            assert [values["retry_in_s"] for _, event, values in bench.log.lines if event == "listing failed"] == (
+                pytest.approx([0.875, 1.75, 3.5] * 2)
+            )
 
     play(main)
 
@@ -154,6 +177,18 @@ def test_booted_needs_a_pass_of_every_listed_key() -> None:
             await bench.engine.until_booted()
             assert bench.clock.monotonic() == 5
             assert bench.engine.snapshot().booted
+
+    play(main)
+
+
+def test_a_hung_key_does_not_hold_up_the_boot_for_ever() -> None:
+    async def main() -> None:
+        some = keys(5)
+        bench = Bench({some[2]: [Hangs(asyncio.Event())]}, deadline=timedelta(seconds=20))
+        bench.engine.add(bench.things, keys=listing([(key, 0) for key in some]))
+        async with bench.running(limit=SECOND):
+            await bench.engine.until_booted()
+            assert bench.clock.monotonic() == 20
 
     play(main)
 
@@ -207,7 +242,8 @@ def test_resync_never_delays_events() -> None:
         bench = Bench(lambda key, number: Takes(SECOND), concurrency=1)
         bench.engine.add(bench.things, keys=listing([(key, 0) for key in some]), resync=timedelta(seconds=300))
         async with bench.running():
-            await bench.clock.sleep(600)  # the resync's keys have filled the queue
+            await bench.clock.sleep(340)  # the resync's keys have filled the queue
+            assert len(bench.engine.snapshot().queued) > 100
             fresh = Key("Thing", "default", "fresh")
             bench.engine.enqueue(fresh)
             await bench.clock.sleep(3)

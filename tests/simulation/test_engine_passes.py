@@ -165,6 +165,17 @@ def test_endless_again_is_slowed_down() -> None:
     run(body, {A: [AGAIN]})
 
 
+def test_again_in_moderation_is_never_slowed_down() -> None:
+    async def body(bench: Bench) -> None:
+        for _ in range(5):
+            bench.engine.enqueue(A)
+            await bench.engine.until_idle()
+        assert bench.things.count(A) == 75
+        assert bench.clock.monotonic() == 0
+
+    run(body, {A: ([AGAIN] * 14 + [DONE]) * 5})
+
+
 @pytest.mark.parametrize(
     "error", [Unavailable("x"), Conflict("x"), InDoubt("x"), RuntimeError("x"), asyncio.CancelledError()], ids=repr
 )

@@ -269,6 +269,20 @@ def test_a_failed_task_that_was_freed_is_found() -> None:
         simulate(main)
 
 
+def test_a_failed_task_is_found_among_thousands() -> None:
+    async def main() -> None:
+        async def fail() -> None:
+            raise ValueError("unseen")
+
+        loop = asyncio.get_running_loop()
+        loop.create_task(fail(), name="careless")  # noqa: RUF006
+        for _ in range(3000):
+            await loop.create_task(asyncio.sleep(0))
+
+    with pytest.raises(Unobserved, match=r"careless.*unseen"):
+        simulate(main)
+
+
 def test_a_failing_callback_is_found() -> None:
     async def main() -> None:
         asyncio.get_running_loop().call_soon(lambda: 1 / 0)

@@ -100,6 +100,7 @@ class Boxes:
 
     def __init__(self, node: Node, wishes: Wishes, bug: str = "") -> None:
         self.node, self.wishes, self.bug = node, wishes, bug
+        self.asked: set[str] = set()
 
     async def reconcile(self, key: Key) -> Result:
         name = key.name
@@ -123,10 +124,13 @@ class Boxes:
             return AGAIN
         if not record:
             await self.node.make_record(name, want)
+            self.asked.add(name)
             await self.node.make_part(name)
-        elif self.bug != "takes the record for the whole":
+        elif self.bug == "takes the record for the whole" or (self.bug == "believes its memory" and name in self.asked):
+            return DONE
+        else:
             await self.node.make_part(name)
-        return DONE if self.bug == "takes the record for the whole" and record else AGAIN
+        return AGAIN
 
 
 def scenario(bug: str = "", resync: timedelta | None = timedelta(seconds=30)) -> Scenario:
@@ -208,18 +212,27 @@ def test_a_right_reconciler_survives_storms(mode: Mode) -> None:
     assert sum(count for (_, verdict), count in report.hits.items() if verdict != "ok") > 100
 
 
-@pytest.mark.parametrize("bug", ["takes the record for the whole", "leaves the part"])
-def test_planted_bugs_are_caught_and_replay(bug: str) -> None:
-    report = sweep(scenario(bug), modes=[Verdict.BEFORE]) if bug == "takes the record for the whole" else None
-    if report is None:
-        with pytest.raises(AssertionError):
-            crash_points(scenario(bug))
-        return
+@pytest.mark.parametrize(
+    ("bug", "found_by", "hidden_from"),
+    [
+        ("takes the record for the whole", Verdict.BEFORE, Verdict.SLOW),
+        ("believes its memory", Verdict.REFUSED, Verdict.BEFORE),  # a kill heals it: memory dies too
+    ],
+    ids=["record for whole", "memory"],
+)
+def test_planted_bugs_are_caught_and_replay(bug: str, found_by: Verdict, hidden_from: Verdict) -> None:
+    assert not sweep(scenario(bug), modes=[hidden_from]).failures
+    report = sweep(scenario(bug), modes=[found_by])
     assert report.failures
     failure = report.failures[0]
     with pytest.raises(AssertionError):
         replay(scenario(bug), failure.replay)
-    assert replay(scenario(), failure.replay).kills == 1
+    assert len(replay(scenario(), failure.replay).hits()) > 1
+
+
+def test_a_bug_that_needs_no_fault_stops_the_sweep_at_once() -> None:
+    with pytest.raises(AssertionError):
+        sweep(scenario("leaves the part"))
 
 
 def test_without_a_resync_lost_events_show() -> None:
