@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from controllers.registry import WATCHED
 from setpoint.assembly import Assembly, assemble
 from setpoint.settings import Settings
 from state.errors import Conflict, StateError, Unavailable
@@ -50,7 +51,7 @@ async def _live(parts: Assembly) -> None:
     works: list[Coroutine[Any, Any, None]] = [
         _follow_containerd(parts),
         parts.recorder.run(),
-        *(parts.informer.follow(kind) for kind in ("Container", "ConfigMap", "Secret")),
+        *(parts.loop.informer.follow(kind) for kind in WATCHED),
     ]
     tasks = [asyncio.create_task(work) for work in works]
     tasks.append(asyncio.create_task(_loop(parts)))
@@ -80,7 +81,7 @@ async def _follow_containerd(parts: Assembly) -> None:
         except StateError as error:
             log.warning("the node is not ready", error=error.message)
             await parts.clock.sleep(RETRY_S)
-    await asyncio.gather(parts.view.run(), _guard_keeper(parts))
+    await asyncio.gather(parts.loop.view.run(), _guard_keeper(parts))
 
 
 async def _guard_keeper(parts: Assembly) -> None:
@@ -89,24 +90,24 @@ async def _guard_keeper(parts: Assembly) -> None:
         await parts.clock.sleep(parts.settings.resync_s)
         try:
             await parts.keeper.connect_or_start()
-            await parts.view.relist()
+            await parts.loop.view.relist()
         except StateError as error:
             log.warning("resync failed", error=error.message)
 
 
 async def _loop(parts: Assembly) -> None:
     """The engine starts once the node was seen, so that the first pass of each object adopts what runs."""
-    while not parts.view.fresh:
+    while not parts.loop.view.fresh:
         await parts.clock.sleep(0.01)
     started = asyncio.create_task(_settle(parts))
     try:
-        await parts.engine.run()
+        await parts.loop.engine.run()
     finally:
         started.cancel()
 
 
 async def _settle(parts: Assembly) -> None:
-    await parts.engine.until_booted()
+    await parts.loop.engine.until_booted()
     gc.collect()
     gc.freeze()  # what lives as long as we do need not be looked at again
 
@@ -118,7 +119,7 @@ async def _end(parts: Assembly) -> None:
         log.info("stopped all containers and ended", stopped=stopped)
     else:
         log.info("ended; containers go on running", running=running)
-    await parts.engine.stop()
+    await parts.loop.engine.stop()
     await parts.recorder.flush()
 
 

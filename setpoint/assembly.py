@@ -8,16 +8,10 @@ from functools import partial
 
 import structlog
 
-from controllers.container.act import Actor
-from controllers.container.informing import Informer
+from controllers import registry
 from controllers.container.node import Node
-from controllers.container.observe import Observer
-from controllers.container.reconciler import ContainerReconciler
-from controllers.container.sweep import Sweep
-from controllers.container.view import RuntimeView
-from controllers.engine.budget import Budget
-from controllers.engine.engine import Engine
 from controllers.node.reconciler import NodeReconciler
+from controllers.registry import Controllers, Tuning
 from setpoint.api.kinds import Kinds
 from setpoint.api.operations import Operations
 from setpoint.api.server import ApiServer, ApiSettings
@@ -61,11 +55,8 @@ class Assembly:
     keeper: KeeperClient
     channel: Channel
     containerd: Containerd
-    view: RuntimeView
-    informer: Informer
+    loop: Controllers
     recorder: EventRecorder
-    engine: Engine
-    node: NodeReconciler
     acts: NodeActs
     api: ApiServer
 
@@ -98,24 +89,22 @@ async def assemble(settings: Settings) -> Assembly:
         host=host,
         recorder=recorder,
     )
-    engine = Engine(clock=clock, random=SystemRandom(), log=log, concurrency=settings.slots, deadline=PASS_DEADLINE)
-    informer = Informer(store, engine.enqueue, clock, log)
-    view = RuntimeView(containerd, containerd, clock, log, informer.wake)
-    written: dict[str, str] = {}
-    budget = Budget(clock, rate=settings.start_budget)
-    reconciler = ContainerReconciler(node, Observer(node, view, written), Actor(node, view, budget, written), clock)
     facts = NodeFacts(host, store.engine_id)
-    own = NodeReconciler(store, facts, settings.name)
-    sweep = Sweep(node, view, log)
-    engine.add(reconciler, keys=informer.keys, resync=settings.resync)
-    engine.add(sweep, keys=sweep.keys, resync=settings.resync)
-    engine.add(own, keys=own.keys, resync=settings.resync)
+    loop = registry.assemble(
+        node,
+        containerd,
+        clock=clock,
+        random=SystemRandom(),
+        log=log,
+        tuning=Tuning(settings.resync, PASS_DEADLINE, settings.slots, settings.start_budget),
+        own=[NodeReconciler(store, facts, settings.name)],
+    )
     acts = NodeActs(
-        planner=Planner(node, view, clock),
+        planner=Planner(node, loop.view, clock),
         store=store,
-        view=view,
-        engine=engine,
-        reconciler=reconciler,
+        view=loop.view,
+        engine=loop.engine,
+        reconciler=loop.containers,
         facts=facts,
         clock=clock,
         threads=threads,
@@ -127,9 +116,9 @@ async def assemble(settings: Settings) -> Assembly:
     execs = Execs(driver, settings.run_dir / "exec")
     sessions = Sessions(settings.data_dir, containerd, driver, execs, pump, clock)
     operations = Operations(
-        containers=ContainerActs(node, view, engine, clock, sessions),
+        containers=ContainerActs(node, loop.view, loop.engine, clock, sessions),
         images=ImageActs(images),
-        orphans=OrphanActs(sweep, store),
+        orphans=OrphanActs(loop.sweep, store),
         node=acts,
     )
     api = ApiServer(
@@ -149,11 +138,8 @@ async def assemble(settings: Settings) -> Assembly:
         ),
         channel=channel,
         containerd=containerd,
-        view=view,
-        informer=informer,
+        loop=loop,
         recorder=recorder,
-        engine=engine,
-        node=own,
         acts=acts,
         api=api,
     )

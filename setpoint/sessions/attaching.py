@@ -32,12 +32,21 @@ class MainProcess(Protocol):
 
 
 class AttachSession:
-    """A :class:`setpoint.api.operations.StreamSession` on a running container. Leaving does not touch the container."""
+    """A :class:`setpoint.api.operations.StreamSession` on a running container. Leaving does not touch the container.
+    ``leave``: called once at the end, to let go of what ``exit_code`` waits for."""
 
-    def __init__(self, stream: LiveStream, process: MainProcess, exit_code: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        stream: LiveStream,
+        process: MainProcess,
+        exit_code: Callable[[], Awaitable[int]],
+        *,
+        leave: Callable[[], object] = lambda: None,
+    ) -> None:
         self._stream = stream
         self._process = process
         self._exit_code = exit_code
+        self._leave = leave
 
     async def read(self) -> tuple[Stream, bytes] | None:
         return await self._stream.read()
@@ -59,4 +68,5 @@ class AttachSession:
         return await self._exit_code()
 
     async def close(self) -> None:
+        self._leave()
         await self._stream.close()

@@ -103,7 +103,8 @@ class Execs:
 
     async def stop(self) -> None:
         """Lets clean-ups end; detached processes are no longer waited for, and live on."""
-        await asyncio.gather(*self._endings, return_exceptions=True)
+        while self._endings:
+            await asyncio.gather(*self._endings, return_exceptions=True)
         waits = tuple(self._waits)
         for task in waits:
             task.cancel()
@@ -193,11 +194,15 @@ class ExecSession:
             if not exit.done():
                 await self._driver.kill(self._id, self._exec_id, _SIGKILL)
                 await asyncio.wait((exit,), timeout=_DEATH_S)
-            if not exit.done():
-                exit.cancel()
-                _log.warning("exec process does not die", instance=self._id, exec_id=self._exec_id)
-        if exit.done() and not exit.cancelled():
+        if not exit.done():
+            exit.cancel()
+            _log.warning("exec process does not die", instance=self._id, exec_id=self._exec_id)
+        elif not exit.cancelled():
             exit.exception()
+        # The shim waits up to 2 s for the streams of a process whose child holds them; the client need not.
+        self._owner.finish(self._forget())
+
+    async def _forget(self) -> None:
         with contextlib.suppress(StateError):
             await self._driver.delete(self._id, self._exec_id)
 

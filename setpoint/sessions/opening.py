@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from controllers.container.oci import exec_process
-from controllers.container.ports import ImageInfo, StartFailed
+from controllers.container.ports import ImageInfo
 from controllers.engine.ports import Clock
 from setpoint.api.operations import AttachRequest, ExecRequest, LogRequest, StreamSession
 from setpoint.drivers.containerd.execs import Execs as ExecDriver
@@ -19,7 +19,7 @@ from setpoint.drivers.pump import Pump
 from setpoint.sessions.attaching import AttachSession
 from setpoint.sessions.execs import Execs
 from setpoint.sessions.logs import in_pieces
-from state.errors import Invalid, NotFound, StateError
+from state.errors import NotFound, StateError
 from state.objects import Key, Object
 
 LOG_POLL_S = 0.2
@@ -38,22 +38,21 @@ class Sessions:
     clock: Clock
 
     async def exec(self, id: str, image: ImageInfo | None, request: ExecRequest) -> StreamSession:
+        """StartFailed goes through: the API tells its code as the process's, as a shell would."""
         process = await self._process(id, image, request)
-        try:
-            return await self.execs.start(id, process, stdin=request.stdin, tty=request.tty, size=request.size)
-        except StartFailed as failed:
-            raise Invalid(f"{request.command[0]}: {failed.message}") from failed
+        return await self.execs.start(id, process, stdin=request.stdin, tty=request.tty, size=request.size)
 
     async def exec_detached(self, id: str, image: ImageInfo | None, request: ExecRequest) -> int:
-        try:
-            return await self.execs.start_detached(id, await self._process(id, image, request))
-        except StartFailed as failed:
-            raise Invalid(f"{request.command[0]}: {failed.message}") from failed
+        return await self.execs.start_detached(id, await self._process(id, image, request))
 
     async def attach(self, uid: str, id: str, request: AttachRequest, unknown: Callable[[], bool]) -> StreamSession:
         """``unknown``: asked at the end, whether the code that containerd tells is one that it made up."""
         ended = asyncio.ensure_future(self.driver.wait(id))
-        stream = await self.pump.attach(uid, stdin=request.stdin)
+        try:
+            stream = await self.pump.attach(uid, stdin=request.stdin)
+        except BaseException:
+            ended.cancel()
+            raise
 
         async def exit_code() -> int:
             try:
@@ -62,7 +61,7 @@ class Sessions:
                 return -1
             return -1 if unknown() else code
 
-        return AttachSession(stream, _Main(self.driver, id), exit_code)
+        return AttachSession(stream, _Main(self.driver, id), exit_code, leave=ended.cancel)
 
     async def logs(self, key: Key, uid: str, request: LogRequest, alive: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
         """The text of the log; with ``follow`` until the object is gone."""
