@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,15 +83,16 @@ async def read_log(
     except FileNotFoundError as missing:
         raise NotFound(f"no log of {namespace}/{name}", kind="Container", name=name) from missing
     not_before = stamp(_nanoseconds(since)).decode() if since is not None else ""
-    until = "" if follow else stamp(time.time_ns()).decode()
+    if not follow:
+        reader.end_here()
     try:
         while True:
             stopping = stop is not None and stop.is_set()
             for line in reader.lines():
-                if until and line.time > until:
-                    return
                 if line.time >= not_before:
                     yield line
+            if reader.at_end:
+                return
             if reader.full:
                 await asyncio.sleep(0)
             elif reader.advance(follow=follow and not previous):
@@ -132,7 +132,17 @@ class _Reader:
     full: bool = True
     gone: bool = False
     _rest: bytes = b""
-    _finished: bool = field(default=False)
+    _finished: bool = False
+    _end: tuple[int, int] = (0, 0)
+
+    def end_here(self) -> None:
+        """What is written from now on is not told. (By position, not by time: clocks are set back.)"""
+        found = [piece for piece in pieces(self.folder) if piece.launch == self.launch]
+        self._end = (_inode(self.folder, found[-1].name), found[-1].size) if found else (0, 0)
+
+    @property
+    def at_end(self) -> bool:
+        return self.inode == self._end[0] and os.lseek(self.fd, 0, os.SEEK_CUR) >= self._end[1]
 
     def lines(self) -> Iterator[LogLine]:
         """The complete lines that are there, up to one chunk."""
@@ -169,7 +179,10 @@ class _Reader:
         os.close(self.fd)
 
     def _read(self) -> bytes:
-        data = os.read(self.fd, CHUNK_BYTES)
+        size = CHUNK_BYTES
+        if self.inode == self._end[0]:
+            size = max(0, min(size, self._end[1] - os.lseek(self.fd, 0, os.SEEK_CUR)))
+        data = os.read(self.fd, size)
         if not data:
             size, position = os.fstat(self.fd).st_size, os.lseek(self.fd, 0, os.SEEK_CUR)
             if size < position:

@@ -52,7 +52,8 @@ class Pump:
         return await self._ask({"op": "stats"})
 
     async def attach(self, uid: str, *, stdin: bool = False, wait: bool = False) -> AttachStream:
-        """Joins the streams of the newest launch; with ``wait`` of the next one if none is open. Raises NotFound."""
+        """Joins the streams of the newest launch; with ``wait`` of the next one if none is open: whoever
+        waits before the first start (in a task: this call then returns only when it comes) misses nothing. Raises NotFound."""
         stream = AttachStream(self._path, uid, stdin=stdin, wait=wait, patience_s=self._patience_s)
         await stream.connect()
         return stream
@@ -108,14 +109,20 @@ class AttachStream:
         """Raises NotFound when nothing is there to attach to, Unavailable when there is no pump."""
         deadline = asyncio.get_running_loop().time() + self._patience_s
         while True:
+            writer = None
             try:
-                self._reader, self._writer = await asyncio.open_unix_connection(str(self._path))
-                header = await exchange(self._reader, self._writer, self._request)
-            except OSError as failure:
+                self._reader, writer = await asyncio.open_unix_connection(str(self._path))
+                header = await exchange(self._reader, writer, self._request)
+            except BaseException as failure:
+                if writer is not None:
+                    writer.close()
+                if not isinstance(failure, OSError):
+                    raise
                 if asyncio.get_running_loop().time() >= deadline:
                     raise Unavailable(f"no log pump answers on {self._path}: {failure}") from failure
                 await asyncio.sleep(_RETRY_S)
             else:
+                self._writer = writer
                 break
         self.terminal, self.stdin, self.launch = header["terminal"], header["stdin"], header["launch"]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ LOG_CHECK_S = 60.0
 OOM_SCORE_ADJ = -999
 
 _PR_SET_CHILD_SUBREAPER = 36
+_FILE_LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 class Program(NamedTuple):
@@ -186,6 +188,8 @@ class Child:
                     "since": self.since,
                 },
             )
+            # Containers inherit containerd's limit, and a large one slows programs that close every number there is.
+            resource.setrlimit(resource.RLIMIT_NOFILE, _FILE_LIMIT)
             protect_from_oom()
             # What is meant for us (systemd's sockets, the interpreter's settings) is not for them, nor for the shims they
             # start.
@@ -249,6 +253,11 @@ def protect_from_oom() -> bool:
     except OSError:
         return False
     return True
+
+
+def raise_file_limit() -> None:
+    """As many open files as we may have: some per container."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILE_LIMIT[1], _FILE_LIMIT[1]))
 
 
 def become_subreaper() -> None:

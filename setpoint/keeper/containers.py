@@ -81,7 +81,8 @@ class Places(NamedTuple):
         found = set(os.listdir(self.io))
         for name in os.listdir(self.logs):
             parts = name.split("_")
-            if len(parts) == 3 and os.listdir(os.path.join(self.logs, name)) != [retention.TAIL_NAME]:
+            folder = os.path.join(self.logs, name)
+            if len(parts) == 3 and os.path.isdir(folder) and os.listdir(folder) != [retention.TAIL_NAME]:
                 found.add(parts[2])
         return found
 
@@ -90,9 +91,9 @@ class Places(NamedTuple):
         LogFolder(os.path.join(self.io, uid), Limits()).remove()
         for name in os.listdir(self.logs):
             parts = name.split("_")
-            if len(parts) != 3 or parts[2] != uid:
-                continue
             folder = LogFolder(os.path.join(self.logs, name), Limits())
+            if len(parts) != 3 or parts[2] != uid or not os.path.isdir(folder.path):
+                continue
             self.unlink(parts[0], parts[1], folder.path)
             if not keep_tail:
                 folder.remove()
@@ -156,7 +157,9 @@ class Container:
         self._drop_untaken(wish.id)
         self._wish = wish
         self._folder.limits = wish.limits
-        self._folder.make()
+        with contextlib.suppress(OSError):
+            # A full disk costs the log, never the start.
+            self._folder.make()
         os.makedirs(self._io, mode=0o711, exist_ok=True)
         self._last = self._folder.next_launch(self._last)
         launch = self._make(self._last, wish.id, terminal=wish.terminal)

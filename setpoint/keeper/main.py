@@ -206,6 +206,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.data_dir = os.path.abspath(options.data_dir)
     options.run_dir = os.path.abspath(options.run_dir)
+    options.log_links = os.path.abspath(options.log_links) if options.log_links else ""
+    options.containerd = os.path.abspath(options.containerd) if "/" in options.containerd else options.containerd
     return options
 
 
@@ -223,6 +225,7 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_SECOND
     children.protect_from_oom()
     children.become_subreaper()
+    children.raise_file_limit()
     loop = Loop()
     keeper = Keeper(loop, options)
     loop.on_signals({signal.SIGTERM: loop.stop, signal.SIGINT: loop.stop, signal.SIGCHLD: children.reap})

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -38,6 +39,7 @@ class Pump:
         self._places = containers.Places(os.path.join(data_dir, "logs"), os.path.join(run_dir, "io"), links)
         self._holder = _Holder(os.path.join(run_dir, "keeper.sock"))
         self._containers: dict[str, Container] = {}
+        self._early: dict[str, list[Attachment]] = {}
         self._ops = {
             "open": self._open,
             "tune": self._tune,
@@ -98,6 +100,8 @@ class Pump:
         except OSError as failure:
             raise Refused("Unavailable", f"cannot open the streams of {wish.uid}: {failure}") from failure
         self._containers[wish.uid] = container
+        for attachment in self._early.pop(wish.uid, []):
+            container.attach(attachment)
         paths = {"stdout": "", "stderr": "", "stdin": launch.stdin_path}
         paths.update({stream.name: stream.path for stream in launch.streams})
         return {"ok": True, "launch": launch.number, "terminal": launch.terminal, **paths}
@@ -123,19 +127,20 @@ class Pump:
         rows = {uid: container.stats() for uid, container in self._containers.items()}
         return {"ok": True, "version": setpoint.__version__, "pid": os.getpid(), "containers": rows}
 
-    def _attach(self, connection: Connection, request: Document) -> Document | None:
-        uid = field(request, "uid", str)
+    def _attach(self, connection: Connection, request: Document) -> None:
+        uid = containers.valid_name("uid", field(request, "uid", str))
+        stdin, wait = field(request, "stdin", bool, False), field(request, "wait", bool, False)
         container = self._containers.get(uid)
-        if container is None:
-            raise Refused("NotFound", f"{uid} has no streams")
-        wait = field(request, "wait", bool, False)
-        if not wait and container.launch is None:
+        if not wait and (container is None or container.launch is None):
             raise Refused("NotFound", f"{uid} has no open streams")
-        attachment = Attachment(
-            connection, stdin=field(request, "stdin", bool, False), stop_stdin=lambda: container.close_stdin()
-        )
-        container.attach(attachment)
-        return None
+        attachment = Attachment(connection, stdin=stdin, stop_stdin=lambda: self._containers[uid].close_stdin())
+        if container is not None:
+            container.attach(attachment)
+            return
+        # Whoever attaches before the first start misses nothing of it.
+        early = self._early.setdefault(uid, [])
+        early.append(attachment)
+        connection.on_close = lambda: early.remove(attachment)
 
 
 class _Holder:
@@ -188,6 +193,8 @@ def main(argv: Sequence[str]) -> int:
     os.umask(0o022)
     # A pump that takes over waits here until the one before has written everything down.
     lock(os.path.join(run_dir, "keeper", "pump.lock"), wait=True)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = Loop()
     pump = Pump(loop, options["--data-dir"], run_dir, options.get("--log-links", ""))
     loop.on_signals({signal.SIGTERM: loop.stop})

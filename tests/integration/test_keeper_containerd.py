@@ -13,15 +13,19 @@ import pytest
 from setpoint.keeper.children import start_time
 from setpoint.keeper.containerd import GREETING
 from setpoint.keeper.wire import answers
+from setpoint.testing.containerd_server import RELEASES, Release
 from setpoint.testing.keeper_server import KeeperServer, eventually
 from state.errors import Unavailable
 
 pytestmark = pytest.mark.containerd
 
 
-@pytest.fixture
-def server() -> Iterator[KeeperServer]:
-    with KeeperServer(containerd="containerd") as server:
+@pytest.fixture(params=RELEASES, ids=lambda release: release.name)
+def server(request: pytest.FixtureRequest) -> Iterator[KeeperServer]:
+    release: Release = request.param
+    if release.missing:
+        pytest.skip(release.missing)
+    with KeeperServer(containerd=release.binary) as server:
         server.start()
         yield server
 

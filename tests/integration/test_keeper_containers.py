@@ -21,6 +21,7 @@ from setpoint.drivers.containerd.images import ImageStore
 from setpoint.drivers.containerd.runtime import Containerd
 from setpoint.drivers.images.node import NodeImages
 from setpoint.drivers.logs import LogLine, read_log
+from setpoint.testing.containerd_server import RELEASES, Release
 from setpoint.testing.images import busybox_archive
 from setpoint.testing.keeper_server import KeeperServer, eventually
 from state.errors import StateError
@@ -73,9 +74,12 @@ class Node:
         return [line async for line in read_log(self.server.data_dir, "default", "web", UID)]
 
 
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    with KeeperServer(containerd="containerd") as server:
+@pytest.fixture(params=RELEASES, ids=lambda release: release.name)
+async def node(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Node]:
+    release: Release = request.param
+    if release.missing:
+        pytest.skip(release.missing)
+    with KeeperServer(containerd=release.binary) as server:
         server.start()
         private = await server.client.ensure_containerd()
         channel = Channel(private.address)

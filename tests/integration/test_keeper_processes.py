@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -328,6 +329,61 @@ async def test_stdin_stays_open_over_killed_pumps(server: KeeperServer, pump: Pu
     assert eventually(lambda: _take(stdin)) == b"still here\n"
     await stream.close()
     os.close(stdin)
+
+
+async def test_attached_before_the_first_start_nothing_is_missed(server: KeeperServer, pump: Pump) -> None:
+    waiting = asyncio.create_task(pump.attach(UID, wait=True))
+    given_up = asyncio.create_task(pump.attach(UID, wait=True))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    given_up.cancel()
+    stdio = await pump.open(WISH)
+    out = os.open(stdio.stdout, os.O_WRONLY)
+    os.write(out, b"prompt> ")
+    stream = await asyncio.wait_for(waiting, 5)
+    assert await asyncio.wait_for(stream.read(), 5) == ("stdout", b"prompt> ")
+    await stream.close()
+    os.close(out)
+
+
+async def test_a_pump_of_an_older_version_is_replaced(server: KeeperServer, pump: Pump) -> None:
+    await pump.open(WISH)
+    before = server.child("pump")["pid"]
+    state = server.run_dir / "keeper" / "pump.json"
+    server.kill_keeper()
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"version": "0.0.1"}))
+    server.start(ready=False)
+    eventually(lambda: server.child("pump")["pid"] not in (0, before))
+    eventually(lambda: server.child("pump")["version"] != "0.0.1")
+    assert list(await pump.list()) == [UID]
+
+
+@pytest.mark.kernel
+async def test_a_full_disk_holds_nobody_up_and_is_told(server: KeeperServer, pump: Pump) -> None:
+    logs = server.data_dir / "logs"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", logs], check=True)  # noqa: ASYNC221
+    try:
+        stdio = await pump.open(WISH)
+        filler = logs / "filler"
+        filler.write_bytes(b"x" * (900 << 10))
+        out = os.open(stdio.stdout, os.O_WRONLY)
+        for number in range(40):
+            os.write(out, b"".join(b"%08d\n" % line for line in range(number * 1000, number * 1000 + 1000)))
+        async with asyncio.timeout(10):
+            while (await pump.stats())["containers"][UID]["bytes"] < 40 * 9000:  # noqa: ASYNC110 another process
+                await asyncio.sleep(0.01)
+        dropped = (await pump.stats())["containers"][UID]["dropped"]
+        assert dropped > 30_000
+        filler.unlink()
+        os.write(out, b"again\n")
+        os.close(out)
+        release(stdio)
+        await ended(pump)
+        texts = [line.text.decode() for line in await lines(server)]
+        assert texts[-2:] == [f"setpoint: {dropped} lines dropped: No space left on device", "again"]
+        assert texts[:-2] == [f"{number:08d}" for number in range(40_000 - dropped)]
+    finally:
+        subprocess.run(["umount", "-l", logs], check=True)  # noqa: ASYNC221
 
 
 async def test_attach_goes_on_over_a_handover(server: KeeperServer, pump: Pump) -> None:

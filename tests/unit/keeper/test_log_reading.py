@@ -106,6 +106,21 @@ async def test_timestamps_and_pieces_are_rendered(log: Written) -> None:
     assert rendered == [b"2026-11-25T07:00:00.123456789Z one\n", b"2026-11-25T07:00:00.123456789Z prompt> "]
 
 
+async def test_a_clock_that_was_set_back_hides_nothing(log: Written) -> None:
+    log.put("from the future", now=NOW + 10**18)
+    log.put("from the past", now=NOW - 10**18)
+    assert await texts(log.read()) == ["from the future", "from the past"]
+
+
+async def test_what_is_written_while_reading_is_not_waited_for(log: Written) -> None:
+    log.put(*numbers(0, 5))
+    seen = []
+    async for line in log.read():
+        seen.append(line.text.decode())
+        log.put(*numbers(1000, 1100))
+    assert seen == numbers(0, 5)
+
+
 async def test_previous(log: Written) -> None:
     log.put("first")
     with pytest.raises(NotFound):
