@@ -6,9 +6,10 @@ is a map, ``v:"x"`` a member of a set. Source: sigs.k8s.io/structured-merge-diff
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import orjson
 
 from state.listkeys import ListKeys
 from state.objects import Object
@@ -128,7 +129,7 @@ def shown(path: Path) -> str:
         if kind == "f:":
             text += "." + rest
         elif kind == "k:":
-            named = json.loads(rest)
+            named = orjson.loads(rest)
             text += "[" + ",".join(f"{key}={_compact(value)}" for key, value in named.items()) + "]"
         else:
             text += f"[{'=' if kind == 'v:' else ''}{rest}]"
@@ -136,4 +137,4 @@ def shown(path: Path) -> str:
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

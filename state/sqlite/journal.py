@@ -12,15 +12,15 @@ from state.clock import Ids, WallClock
 from state.sqlite.ring import Change, Ring
 from state.sqlite.rows import CHANGES, META, Rows
 
-_COMPACT_EVERY = 512
-
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of the change log is kept: rows younger than ``seconds``, and never more than ``rows``."""
+    """How much of the change log is kept: rows younger than ``seconds``, and about ``rows`` of them at most; looked at
+    every so many revisions."""
 
     seconds: int = 3600
     rows: int = 20_000
+    every: int = 512
 
 
 class Journal:
@@ -74,7 +74,7 @@ class Journal:
         if not self._pending:
             return False
         _set(connection, "revision", str(self.revision))
-        if self.revision - self._swept_at >= _COMPACT_EVERY:
+        if self.revision - self._swept_at >= self._retention.every:
             self._compact(connection)
             self._swept_at = self.revision
         return True

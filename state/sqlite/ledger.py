@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from state.objects import Object
 from state.sqlite.database import Database
 from state.sqlite.errors import Corrupt
 from state.sqlite.migrations import Schema
+from state.sqlite.rows import checksum
 
 DOCUMENTS = Table(
     "documents",
@@ -148,7 +148,7 @@ def _dumped(doc: Object | None) -> bytes | None:
 
 
 def _checksum(space: str, id: str, body: bytes) -> int:
-    return zlib.crc32(body, zlib.crc32(f"{space}\0{id}".encode()))
+    return checksum((space, id), body)
 
 
 def _verify(connection: sqlite3.Connection) -> str:

@@ -104,7 +104,7 @@ def _examine(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
                 "it is left as it is: start the newer program, or restore an older backup"
             )
         connection.execute("PRAGMA cell_size_check=ON")
-        found = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
         wrong = "" if found == ["ok"] else "; ".join(map(str, found))
         wrong = wrong or ("the schema version is missing" if version < 1 else "")
         wrong = wrong or (schema.verify(connection) if version == schema.version else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -245,11 +245,16 @@ def _place(key: Key, revision: int) -> bytes:
     return f"{key} revision {revision}".encode()
 
 
-def _checksum(key: Key, uid: str, revision: int, *parts: bytes) -> int:
-    value = zlib.crc32("\0".join((*key, uid, str(revision))).encode())
+def checksum(names: Sequence[object], *parts: object) -> int:
+    """Of a row's names and its bytes. What is of another type than it should be has a sum too: another one."""
+    value = zlib.crc32("\0".join(map(str, names)).encode())
     for part in parts:
-        value = zlib.crc32(part, value)
+        value = zlib.crc32(part if isinstance(part, bytes) else repr(part).encode(), value)
     return value
+
+
+def _checksum(key: Key, uid: str, revision: int, *parts: bytes) -> int:
+    return checksum((*key, uid, revision), *parts)
 
 
 def _verify(connection: sqlite3.Connection) -> str:
