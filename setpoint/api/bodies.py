@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -25,6 +26,9 @@ MAX_YAML_BYTES = 256 << 10
 
 SLOW_S = 30.0
 """A body of objects that has not arrived by then is given up."""
+
+STALL_S = 60.0
+"""The same for each piece of a body that may be of any size."""
 
 SLOW = web.AppKey("slow_body_s", float)
 
@@ -46,6 +50,20 @@ async def read_body(request: web.Request, *, limit: int = MAX_BYTES) -> bytes:
     except TimeoutError:
         raise BadRequest(f"the request's body did not arrive within {seconds:g} s") from None
     return b"".join(chunks)
+
+
+async def read_pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """A body of any size as it comes. Raises BadRequest when nothing comes for ``STALL_S``."""
+    pieces = request.content.iter_any()
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                piece = await anext(pieces, b"")
+        except TimeoutError:
+            raise BadRequest(f"nothing of the request's body arrived for {STALL_S:g} s") from None
+        if not piece:
+            return
+        yield piece
 
 
 def _too_large(limit: int) -> TooLarge:

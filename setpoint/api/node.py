@@ -12,7 +12,7 @@ from aiohttp import web
 
 from setpoint.api.applysets import ApplyCall, ApplySets
 from setpoint.api.audit import OBJECTS
-from setpoint.api.bodies import read_object
+from setpoint.api.bodies import read_object, read_pieces
 from setpoint.api.kinds import Kinds, named
 from setpoint.api.operations import ImageRow, Operations, Orphan, PullProgress
 from setpoint.api.replies import internal, reply, success
@@ -81,7 +81,7 @@ class NodeRoutes:
 
     async def load(self, request: web.Request) -> web.StreamResponse:
         """Unbounded on purpose: the archive goes through, piece by piece, and the client's leaving ends it."""
-        return reply({"references": list(await self._operations.images.load(request.content.iter_any()))})
+        return reply({"references": list(await self._operations.images.load(read_pieces(request)))})
 
     async def pull(self, request: web.Request) -> web.StreamResponse:
         body = await read_object(request)

@@ -108,10 +108,10 @@ def _guard(group: int | None) -> Middleware:
     @web.middleware
     async def guard_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Root and the socket's group, nobody else."""
-        transport = request.transport
-        if transport is None:
+        sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+        if sock is None:
             raise ConnectionResetError("the client left")
-        peer = peer_of(transport.get_extra_info("socket"))
+        peer = peer_of(sock)
         request[PEER] = peer
         if not peer.may_use(group):
             raise Denied(f"uid {peer.uid} may not use this API: root and the members of the socket's group may")

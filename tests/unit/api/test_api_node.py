@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import pytest
+
+from setpoint.api import bodies
 from setpoint.api.operations import ImageRow, Orphan
 from state.errors import Unavailable
 
@@ -66,6 +70,15 @@ async def test_an_archive_of_any_size_goes_through_in_pieces(api: Any) -> None:
     async with api.http.post(f"http://api{V1}/images/load", data=archive()) as response:
         assert json.loads(await response.text()) == {"references": ["loaded:latest"]}
     assert api.operations.images.loaded_bytes == 20 << 20
+
+
+async def test_an_archive_that_stops_coming_is_given_up(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "STALL_S", 0.05)
+    reader, writer = await asyncio.open_unix_connection(str(api.socket))
+    writer.write(b"POST /setpoint/v1/images/load HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhalf")
+    assert b"400" in await asyncio.wait_for(reader.readline(), 5)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_a_pull_tells_how_far_it_is(api: Any) -> None:
