@@ -138,7 +138,7 @@ class RegistryServer:
         return web.json_response({"token": "t0ken", "expires_in": 60})
 
     async def _oauth(self, request: web.Request) -> web.Response:
-        form = await request.post()
+        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
         self.requests.append(Request(request.path, f"{form.get('grant_type')}:{form.get('refresh_token')}", ""))
         if form.get("refresh_token") != self.identity_token:
             return _error(401, "wrong token")

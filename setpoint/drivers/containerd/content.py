@@ -20,6 +20,8 @@ WRITE_CHUNK_BYTES = 1 << 20
 READ_LIMIT_BYTES = 8 << 20
 """Of documents (manifests, configs, indexes) that are read whole; containerd itself takes 8 MiB."""
 
+BEGIN_DEADLINE_S = 30.0
+
 LEASE_LIFE = timedelta(hours=24)
 
 Self = TypeVar("Self", bound="Content")
@@ -35,17 +37,25 @@ class Content:
         return type(self)(channel)
 
     @contextlib.asynccontextmanager
-    async def leased(self: Self) -> AsyncIterator[Self]:
-        """The same store; what is made through it is kept until the block ends, or for a day after a crash."""
-        lease = f"setpoint-{uuid4()}"
+    async def leased(self: Self, name: str = "") -> AsyncIterator[Self]:
+        """The same store; what is made through it is kept until the block ends, or for a day after a crash.
+
+        With a ``name`` it is also kept for a day when the block fails, and the next block of that name takes it over. Only one
+        such block may be open at a time.
+        """
+        lease = f"setpoint-{name or uuid4()}"
         expire = (datetime.now(UTC) + LEASE_LIFE).strftime("%Y-%m-%dT%H:%M:%SZ")
         request = leases_pb2.CreateRequest(id=lease, labels={"containerd.io/gc.expire": expire})
-        await self.channel.call(rpc.LEASE_CREATE, request)
+        with contextlib.suppress(*((AlreadyExists,) if name else ())):
+            await self.channel.call(rpc.LEASE_CREATE, request)
+        done = not name
         try:
             yield self._bound(self.channel.leased(lease))
+            done = True
         finally:
-            with contextlib.suppress(NotFound):
-                await self.channel.call(rpc.LEASE_DELETE, leases_pb2.DeleteRequest(id=lease))
+            if done:
+                with contextlib.suppress(NotFound):
+                    await self.channel.call(rpc.LEASE_DELETE, leases_pb2.DeleteRequest(id=lease))
 
     async def has(self, digest: str) -> bool:
         """Whether the whole blob is there."""
@@ -77,6 +87,16 @@ class Content:
         mask = FieldMask(paths=[f"labels.{name}" for name in labels])
         await self.channel.call(rpc.CONTENT_UPDATE, content_pb2.UpdateRequest(info=info, update_mask=mask))
 
+    async def begin(self, ref_key: str, digest: str, size: int) -> int:
+        """Opens a half-written blob, and tells from where on its bytes are wanted. ``size`` when none are: the blob is here, or
+        another namespace has it and containerd takes it over with the commit."""
+        stat = content_pb2.WriteContentRequest(action=content_pb2.STAT, ref=ref_key, total=size, expected=digest)
+        try:
+            reply = await self.channel.upload(rpc.CONTENT_WRITE, [stat], timeout_s=BEGIN_DEADLINE_S)
+        except AlreadyExists:
+            return size
+        return reply.offset if reply is not None else 0
+
     async def offset(self, ref_key: str) -> int:
         """How many bytes of a half-written blob are there: where a download goes on; 0 when there is none."""
         try:
@@ -102,7 +122,7 @@ class Content:
     ) -> None:
         """The blob is there, whole and verified by containerd. One that is there already is fine: nothing is read then.
 
-        ``ref_key`` names the half-written blob; ``chunks`` start at ``offset``, which :meth:`offset` told. ``size`` 0 =
+        ``ref_key`` names the half-written blob; ``chunks`` start at ``offset``, which :meth:`begin` told. ``size`` 0 =
         unknown. Raises Invalid when bytes and digest or size do not agree: the half-written blob is then forgotten, to be
         had again from the start. After any other error it stays, to be gone on with.
         """
@@ -128,13 +148,13 @@ class Content:
     async def put_bytes(self, data: bytes, labels: Mapping[str, str] | None = None) -> str:
         """A small blob from memory; returns its digest."""
 
-        async def once() -> AsyncIterator[bytes]:
-            yield data
+        async def once(rest: bytes) -> AsyncIterator[bytes]:
+            yield rest
 
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        ref_key = f"setpoint-{digest}"
-        await self.abort(ref_key)
-        await self.write(ref_key, digest, len(data), once(), labels)
+        ref_key = f"setpoint-{uuid4()}"  # two writers of one key would lock each other out
+        offset = await self.begin(ref_key, digest, len(data))
+        await self.write(ref_key, digest, len(data), once(data[offset:]), labels, offset=offset)
         return digest
 
 

@@ -74,12 +74,13 @@ class Fetches:
         while self._clock.monotonic() - fetch.asked_at < FORGET_S:
             try:
                 await self._pull(reference, fetch.credentials, lambda *seen: self._tell(reference, fetch, *seen))
-            except StateError as exc:
+            except Exception as exc:  # whatever a registry sent: it may not end the fetch without a word
                 failures += 1
-                fetch.told = f"ErrImagePull: {_named(reference, exc.message)}"
+                message, after = (exc.message, exc.retry_after_s) if isinstance(exc, StateError) else (repr(exc), 0)
+                fetch.told = f"ErrImagePull: {_named(reference, message)}"
                 self._ended(reference)
                 wait = min(MAX_WAIT_S, FIRST_WAIT_S * 2 ** (failures - 1)) * self._chance.uniform(0.8, 1.2)
-                await self._clock.sleep(max(wait, exc.retry_after_s))
+                await self._clock.sleep(max(wait, after))
             else:
                 if self._fetches.get(reference) is fetch:
                     del self._fetches[reference]

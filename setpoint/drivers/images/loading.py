@@ -52,7 +52,8 @@ class Loader:
     async def _store_blob(self, held: ImageStore, archive: Archive, blob: Blob) -> None:
         ref_key = f"setpoint-load-{blob.digest}"
         await held.abort(ref_key)
-        await held.write(ref_key, blob.digest, blob.size, self._chunks(archive.chunks(blob)))
+        offset = await held.begin(ref_key, blob.digest, blob.size)
+        await held.write(ref_key, blob.digest, blob.size, self._chunks(archive.chunks(blob, offset)), offset=offset)
 
     async def _chunks(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         while chunk := await self._thread.run(next, pieces, b""):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +15,7 @@ from setpoint.drivers.images.credentials import choose
 from setpoint.drivers.images.documents import check_image, descriptor, manifest_parts
 from setpoint.drivers.images.registry import STALL_LIMIT_S, Manifest, Registry
 from setpoint.drivers.images.tags import tag
-from state.errors import Busy, Invalid, Unavailable
+from state.errors import Busy, InDoubt, Invalid, StateError, Unavailable
 from state.objects import Object
 from state.references import Reference, normalise, parse
 
@@ -48,7 +49,7 @@ class Puller:
         self._chance = chance
         self._patience = patience
         self._at_once = asyncio.Semaphore(LAYERS_AT_ONCE)
-        self._writing: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def pull(self, reference: str, credentials: Sequence[Object] = (), progress: Progress | None = None) -> str:
         """The image is here, unpacked and named afterwards; returns the digest of what the reference stands for.
@@ -56,17 +57,21 @@ class Puller:
         Raises: Invalid, NotFound, Denied: trying again will not help by itself. Busy, Unavailable: it may.
         """
         wanted = parse(reference)
-        meter = _Meter(progress or _no_progress)
+        async with self._alone(f"pull-{normalise(reference)}"):
+            return await self._pull(wanted, credentials, _Meter(progress or _no_progress))
+
+    async def _pull(self, wanted: Reference, credentials: Sequence[Object], meter: _Meter) -> str:
         meter.tell("Resolving")
+        name = normalise(str(wanted))
         async with (
-            self._store.leased() as held,
+            self._store.leased(f"pull-{hashlib.sha256(name.encode()).hexdigest()[:32]}") as held,
             Registry(wanted, choose(wanted.domain, credentials), stall_s=self._patience.stall_s) as registry,
         ):
             root, manifest = await self._manifests(held, registry, wanted)
             await self._content(held, registry, manifest, meter)
             meter.tell("Unpacking")
             await held.unpack(root.digest)
-            await tag(held, normalise(reference), Descriptor(root.digest, root.media_type, len(root.content)))
+            await tag(held, name, Descriptor(root.digest, root.media_type, len(root.content)))
         return root.digest
 
     async def _manifests(self, held: ImageStore, registry: Registry, wanted: Reference) -> tuple[Manifest, Manifest]:
@@ -106,13 +111,21 @@ class Puller:
 
     async def _fetch(self, held: ImageStore, registry: Registry, blob: Descriptor, meter: _Meter) -> None:
         """One blob, verified by containerd. Two pulls that need the same one do not write it at the same time."""
-        lock = self._writing.setdefault(blob.digest, asyncio.Lock())
+        async with self._alone(blob.digest):
+            await self._fetch_alone(held, registry, blob, meter)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """Only one block of a name at a time; who comes later waits."""
+        lock, waiting = self._locks.get(name, (asyncio.Lock(), 0))
+        self._locks[name] = (lock, waiting + 1)
         try:
             async with lock:
-                await self._fetch_alone(held, registry, blob, meter)
+                yield
         finally:
-            if not lock.locked():
-                self._writing.pop(blob.digest, None)
+            lock, waiting = self._locks.pop(name)
+            if waiting > 1:
+                self._locks[name] = (lock, waiting - 1)
 
     async def _fetch_alone(self, held: ImageStore, registry: Registry, blob: Descriptor, meter: _Meter) -> None:
         key = f"setpoint-pull-{blob.digest}"
@@ -124,7 +137,7 @@ class Puller:
             try:
                 chunks = meter.count(blob.digest, registry.blob(blob.digest, blob.size, offset))
                 await held.write(key, blob.digest, blob.size, chunks, offset=offset)
-            except (Busy, Unavailable) as exc:
+            except (Busy, InDoubt, Unavailable) as exc:
                 failures = 1 if await held.offset(key) > offset else failures + 1
                 if failures >= self._patience.attempts:
                     raise
@@ -140,12 +153,12 @@ class Puller:
                 return
 
     async def _begin(self, held: ImageStore, key: str, blob: Descriptor) -> int:
-        """Where to go on. A complete half-written blob has no byte left to ask for, so it is begun anew."""
-        offset = await held.offset(key)
-        if offset < blob.size:
+        """Where to go on; the whole size when nothing is to be fetched."""
+        offset = await held.begin(key, blob.digest, blob.size)
+        if offset <= blob.size:
             return offset
         await held.abort(key)
-        return 0
+        return await held.begin(key, blob.digest, blob.size)
 
     async def _patiently(self, job: Callable[[], Awaitable[T]]) -> T:
         failures = 0
@@ -158,7 +171,7 @@ class Puller:
                     raise
                 await self._wait(failures, exc)
 
-    async def _wait(self, failures: int, exc: Busy | Unavailable) -> None:
+    async def _wait(self, failures: int, exc: StateError) -> None:
         own = min(MAX_WAIT_S, self._patience.first_wait_s * 2 ** (failures - 1)) * self._chance.uniform(0.5, 1.0)
         await self._clock.sleep(max(own, exc.retry_after_s))
 

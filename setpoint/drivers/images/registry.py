@@ -107,6 +107,8 @@ class Registry:
 
         Raises: Unavailable when it stalls or ends early: what came is good, go on from there.
         """
+        if offset == size > 0:
+            return
         url = self._url("blobs", digest)
         headers = {"Range": f"bytes={offset}-{size - 1}"} if offset else {}
         async with _closing(await self._ask(url, headers)) as answer:

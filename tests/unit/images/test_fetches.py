@@ -10,7 +10,7 @@ import pytest
 from setpoint.drivers.images.fetches import FIRST_WAIT_S, FORGET_S, Fetches
 from setpoint.drivers.images.pulling import Progress
 from setpoint.testing.clock import ManualClock
-from state.errors import Busy, Denied, NotFound, StateError, Unavailable
+from state.errors import Busy, Denied, NotFound, Unavailable
 from state.objects import Object
 
 NAME = "quay.io/a/b:1"
@@ -24,9 +24,9 @@ class Middle:
 
 
 class Script:
-    """Pulls by a list: an error is raised, "" succeeds, an Event is waited for first. The last one goes on for ever."""
+    """Pulls by a list: an exception is raised, "" succeeds, an Event is waited for first. The last one goes on for ever."""
 
-    def __init__(self, *steps: StateError | str | asyncio.Event) -> None:
+    def __init__(self, *steps: Exception | str | asyncio.Event) -> None:
         self._steps = list(steps)
         self.at: list[float] = []
         self.credentials: list[Sequence[Object]] = []
@@ -43,7 +43,7 @@ class Script:
         step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
         if isinstance(step, asyncio.Event):
             await step.wait()
-        if isinstance(step, StateError):
+        if isinstance(step, Exception):
             raise step
         return "sha256:x"
 
@@ -90,6 +90,15 @@ async def test_failures_are_told_and_tried_again_with_back_off(scripts: list[Scr
     assert script.fetches.trouble(NAME) == ""
     assert script.ended == [NAME] * 4
     assert [round(at - script.at[0]) for at in script.at] == [0, 10, 30, 70]
+
+
+async def test_errors_that_nobody_foresaw_are_failures_too(scripts: list[Script]) -> None:
+    scripts.append(script := Script(KeyError("layers"), ""))
+    script.ask()
+    await script.clock.settle()
+    assert script.fetches.trouble(NAME) == f"ErrImagePull: {NAME}: KeyError('layers')"
+    await script.clock.run(FIRST_WAIT_S)
+    assert script.fetches.trouble(NAME) == ""
 
 
 async def test_asking_again_does_not_hurry(scripts: list[Script]) -> None:
