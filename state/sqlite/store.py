@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections import OrderedDict
@@ -44,6 +45,8 @@ _Patch = Object | list[Object]
 _Results = list[Applied]
 _LOG_PAGE = 200
 _OPEN_PAGES = 4
+_FAIR = 64
+"""After so many events in a row the loop may do something else."""
 
 
 def _real_admit(obj: Object, old: Object | None, *, strict: bool = True) -> Object:
@@ -92,7 +95,7 @@ class SqliteStore:
         self._journal = journal
         self._ring = ring
         self._writer = writer
-        self._pages: OrderedDict[int, tuple[tuple[Stored, ...], int]] = OrderedDict()
+        self._pages: OrderedDict[int, tuple[tuple[Stored, ...], int, bool]] = OrderedDict()
         self._page_ids = count(1)
 
     @classmethod
@@ -211,7 +214,7 @@ class SqliteStore:
         if not limit or len(items) <= limit:
             return Listing(items, revision)
         number = next(self._page_ids)
-        self._pages[number] = (items[limit:], revision)
+        self._pages[number] = (items[limit:], revision, counted)
         while len(self._pages) > _OPEN_PAGES:
             self._pages.popitem(last=False)
         token = base64.urlsafe_b64encode(json.dumps([number, self.epoch, 0]).encode()).decode()
@@ -224,20 +227,22 @@ class SqliteStore:
             raise BadRequest("the continue token cannot be read") from exc
         if epoch != self.epoch or number not in self._pages:
             raise Gone("the provided continue parameter is too old: list again from the beginning")
-        rest, revision = self._pages[number]
+        rest, revision, counted = self._pages[number]
         self._pages.move_to_end(number)
         end = start + limit if limit else len(rest)
         if end >= len(rest):
             # kept, not dropped: an answer that was lost on the way can be asked for again
             return Listing(rest[start:], revision)
         token = base64.urlsafe_b64encode(json.dumps([number, epoch, end]).encode()).decode()
-        return Listing(rest[start:end], revision, token, len(rest) - end)
+        return Listing(rest[start:end], revision, token, len(rest) - end if counted else None)
 
     async def _watch(self, chosen: _Filter, since: int | None, initial: bool) -> AsyncGenerator[WatchEvent, None]:
         if since is None:
             items, cursor = await self._database.read(lambda c: self._select(c, chosen))
-            for stored in items:
+            for number, stored in enumerate(items, 1):
                 yield WatchEvent("ADDED", stored.revision, stored)
+                if number % _FAIR == 0:
+                    await asyncio.sleep(0)
             del items
             if initial:
                 yield WatchEvent("BOOKMARK", cursor, initial_end=True)
@@ -256,6 +261,8 @@ class SqliteStore:
                     event = _event(each, chosen)
                     if event is not None:
                         yield event
+                    if cursor % _FAIR == 0:
+                        await asyncio.sleep(0)
             await self._ring.wait(cursor)
 
     async def _check_since(self, since: int) -> None:
