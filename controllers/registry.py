@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ from controllers.engine.engine import Engine
 from controllers.engine.ports import Clock, Log, Random
 from controllers.node.reconciler import NodeReconciler
 
-WATCHED = ("Container", "ConfigMap", "Secret")
+WATCHED = ("Container", "ConfigMap", "Secret", "Node")
 """Kinds whose changes are followed."""
 
 
@@ -53,18 +53,19 @@ def assemble(
     random: Random,
     log: Log,
     tuning: Tuning = Tuning(),
-    own: Sequence[NodeReconciler] = (),
+    own: Callable[[Budget], Sequence[NodeReconciler]] = lambda _budget: (),
 ) -> Controllers:
     """Everything that reconciles over these ports. Nothing runs yet; needs a running loop."""
     engine = Engine(clock=clock, random=random, log=log, concurrency=tuning.concurrency, deadline=tuning.deadline)
     informer = Informer(node.store, engine.enqueue, clock, log)
     view = RuntimeView(source, node.runtime, clock, log, informer.wake)
     written: Written = {}
-    actor = Actor(node, view, Budget(clock, rate=tuning.start_budget), written)
+    budget = Budget(clock, rate=tuning.start_budget)
+    actor = Actor(node, view, budget, written)
     containers = ContainerReconciler(node, Observer(node, view, written), actor, clock)
     sweep = Sweep(node, view, log)
     engine.add(containers, keys=informer.keys, resync=tuning.resync)
     engine.add(sweep, keys=sweep.keys, resync=tuning.resync)
-    for reconciler in own:
+    for reconciler in own(budget):
         engine.add(reconciler, keys=reconciler.keys, resync=tuning.resync)
     return Controllers(engine, view, informer, containers, sweep)

@@ -10,6 +10,7 @@ import structlog
 
 from controllers import registry
 from controllers.container.node import Node
+from controllers.engine.budget import Budget
 from controllers.node.reconciler import NodeReconciler
 from controllers.registry import Controllers, Tuning
 from setpoint.api.kinds import Kinds
@@ -37,6 +38,8 @@ from setpoint.recording import EventRecorder
 from setpoint.sessions.execs import Execs
 from setpoint.sessions.opening import Sessions
 from setpoint.settings import Settings
+from state.objects import Object
+from state.resources.node import starts_per_second
 from state.sqlite.ledger import SqliteLedger
 from state.sqlite.store import SqliteStore
 
@@ -59,6 +62,11 @@ class Assembly:
     recorder: EventRecorder
     acts: NodeActs
     api: ApiServer
+
+
+def obey(budget: Budget, spec: Object) -> None:
+    """What the Node's spec asks of the agent."""
+    budget.tune(starts_per_second(spec.get("startBudget") or "4/s"))
 
 
 async def assemble(settings: Settings) -> Assembly:
@@ -97,7 +105,7 @@ async def assemble(settings: Settings) -> Assembly:
         random=SystemRandom(),
         log=log,
         tuning=Tuning(settings.resync, PASS_DEADLINE, settings.slots, settings.start_budget),
-        own=[NodeReconciler(store, facts, settings.name)],
+        own=lambda budget: [NodeReconciler(store, facts, settings.name, partial(obey, budget))],
     )
     acts = NodeActs(
         planner=Planner(node, loop.view, clock),

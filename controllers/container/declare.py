@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from controllers.container.model import Desired, RestartPolicy, RestartRules
+from controllers.container.model import Desired, PullPolicy, RestartPolicy, RestartRules
 from controllers.container.oci.revision import live_hash, revision_hash
 from state.objects import GROUP, Object, key_of
 from state.references import normalise
@@ -40,7 +40,7 @@ def declare(obj: Object, now: datetime) -> Desired:
         min_ready_s=float(strategy.get("minReadySeconds", 0)),
         progress_deadline_s=float(strategy.get("progressDeadlineSeconds", 600)),
         writable=_mounts_writable(spec),
-        pull=spec.get("imagePullPolicy", "IfNotPresent"),
+        pull=pull_policy(spec),
         host_network=bool(spec.get("hostNetwork")),
         deleting=deleting,
         held=_held(notes.get(HOLD, ""), now),
@@ -49,6 +49,14 @@ def declare(obj: Object, now: datetime) -> Desired:
         priority=spec.get("priority", 0),
         status=obj.get("status") or {},
     )
+
+
+def pull_policy(spec: Object) -> PullPolicy:
+    """core/v1: without a policy, ``:latest`` is asked for anew and any other tag is taken as it is."""
+    declared = spec.get("imagePullPolicy")
+    if declared is None:
+        return "Always" if normalise(spec["image"]).endswith(":latest") else "IfNotPresent"
+    return "Always" if declared == "Always" else "Never" if declared == "Never" else "IfNotPresent"
 
 
 def restart_rules(spec: Object) -> RestartRules:

@@ -65,7 +65,9 @@ class Informer:
         if event.stored is None:
             return
         key = event.stored.key
-        if key.kind != "Container":
+        if key.kind == "Node":
+            self._enqueue(key)
+        elif key.kind != "Container":
             for user in self._users.get(key, ()):
                 self._enqueue(user)
         elif event.type == "DELETED":

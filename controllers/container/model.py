@@ -12,6 +12,7 @@ from state.objects import Key, Object
 
 RunState = Literal["Running", "Stopped", "Paused"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Desired:
     progress_deadline_s: float = 600.0
     writable: bool = False
     """Something writable that outlives the revision is mounted."""
-    pull: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull: PullPolicy = "IfNotPresent"
     host_network: bool = False
     deleting: bool = False
     held: bool = False

@@ -51,6 +51,11 @@ class Budget:
         # A microsecond more: timedelta rounds, and a holder that comes back just too early would come twice.
         return timedelta(seconds=at - now, microseconds=1)
 
+    def tune(self, rate: float) -> None:
+        """Another rate from now on; turns that were given stay as they are."""
+        if rate > 0 and rate != self._bucket.rate:
+            self._bucket = Bucket(rate, self._bucket.burst, self._bucket.full_at)
+
     def forget(self, holder: str) -> None:
         """The holder will not come back."""
         self._turns.pop(holder, None)

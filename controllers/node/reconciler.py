@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from controllers.engine.result import DONE, Result
@@ -25,8 +25,9 @@ class NodeReconciler:
 
     kind = "Node"
 
-    def __init__(self, store: Store, facts: Facts, name: str) -> None:
-        self._store, self._facts, self._name = store, facts, name
+    def __init__(self, store: Store, facts: Facts, name: str, obey: Callable[[Object], None]) -> None:
+        """``obey`` is told the spec: what of it the agent acts upon takes effect at once."""
+        self._store, self._facts, self._name, self._obey = store, facts, name, obey
 
     @property
     def key(self) -> Key:
@@ -42,6 +43,7 @@ class NodeReconciler:
             obj = (await self._store.get(key)).object
         except NotFound:
             obj = await self._make()
+        self._obey(obj.get("spec") or {})
         wanted: Object = dict(self._facts.describe())
         status = obj.get("status") or {}
         if {name: status.get(name) for name in wanted} != wanted:

@@ -34,7 +34,7 @@ class AgentServer:
     """Starts, kills and starts again one agent. ``settings`` go into its configuration file."""
 
     def __init__(self, *, containerd_program: str = "containerd", path: str = "", **settings: object) -> None:
-        self.base = Path(tempfile.mkdtemp(prefix="sp-", dir="/tmp"))  # noqa: S108 - short, for unix sockets; private
+        self.base = Path(tempfile.mkdtemp(prefix="sp-", dir="/tmp"))
         self.data_dir, self.run_dir = self.base / "data", self.base / "run"
         self.socket = self.run_dir / "containerd" / "containerd.sock"
         self.client = Client(f"unix://{self.run_dir}/api.sock")
@@ -105,7 +105,9 @@ class AgentServer:
     def status(self, name: str, namespace: str = "default") -> Object:
         return self.get(name, namespace).get("status") or {}
 
-    def until(self, name: str, want: Callable[[Object], object], *, within_s: float = 20.0, namespace: str = "default") -> Object:
+    def until(
+        self, name: str, want: Callable[[Object], object], *, within_s: float = 20.0, namespace: str = "default"
+    ) -> Object:
         """The status once ``want`` is true of it."""
 
         def look() -> Object | None:

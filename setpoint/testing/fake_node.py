@@ -197,6 +197,10 @@ class FakeImages:
                 return info
         raise NotFound(f"image {reference} is not on this node", kind="images", name=reference)
 
+    async def refresh(self, reference: str, credentials: Sequence[Object] = ()) -> bool:
+        """The registry never has anything newer."""
+        return True
+
     def fetch(self, reference: str, credentials: Sequence[Object] = ()) -> None:
         try:
             name = normalise(reference)

@@ -239,11 +239,11 @@ _LATER = (
         with_security(seccompProfile={"type": "Unconfined"}),
     ),
     spec_case(
-        "not yet made paths",
-        "spec.volumes[0].hostPath.type",
+        "not yet a mount point",
+        "spec.volumes[0].hostPath.requireMountPoint",
         "not supported yet",
+        with_volume({"hostPath": {"path": "/srv", "requireMountPoint": True}}),
         with_volume({"hostPath": {"path": "/srv", "type": "DirectoryOrCreate"}}),
-        with_volume({"hostPath": {"path": "/srv", "type": "Directory"}}),
     ),
     spec_case(
         "not yet a sized folder",

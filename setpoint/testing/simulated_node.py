@@ -201,6 +201,6 @@ def container(name: str, **spec: object) -> Object:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder on memory-backed storage, where there is one."""
-    base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - storage of a test, private by mkdtemp
+    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
         yield Path(folder)

@@ -24,13 +24,7 @@ from state.resources.fields import (
 )
 from state.resources.quantity import Quantity
 
-HostPathType = Literal["", "Directory", "File", "Socket", "CharDevice", "BlockDevice"]
-
-
-def _host_path_type(value: object) -> object:
-    if value in ("DirectoryOrCreate", "FileOrCreate"):
-        raise wrong(f"{value}", LATER)
-    return value
+HostPathType = Literal["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"]
 
 
 def _medium(value: object) -> object:
@@ -54,10 +48,10 @@ class HostPathVolume(Model):
     """A path of the node."""
 
     path: AbsolutePath = Field(description="Absolute path on the node.")
-    type: Annotated[HostPathType, BeforeValidator(_host_path_type)] = Field(
+    type: HostPathType = Field(
         "",
         description="What must be there. Empty: anything; with nothing there the start waits and names the path, nothing is "
-        "made. Default: empty. DirectoryOrCreate and FileOrCreate are not supported yet.",
+        "made. DirectoryOrCreate and FileOrCreate make an empty one. Default: empty.",
     )
     require_mount_point: Later = later("Start only when the path is a mount point.")
     on_lost: Later = later("What happens when the path goes away.")

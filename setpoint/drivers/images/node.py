@@ -15,10 +15,11 @@ from setpoint.drivers.images.documents import diff_ids
 from setpoint.drivers.images.fetches import Fetches
 from setpoint.drivers.images.loading import Loader
 from setpoint.drivers.images.pulling import Patience, Progress, Puller
+from setpoint.drivers.images.refreshing import Refresher
 from setpoint.drivers.images.rootfs import RootFiles
 from setpoint.drivers.images.spool import Spool
 from setpoint.drivers.threads import DriverThread
-from state.errors import Conflict, Invalid, NotFound
+from state.errors import Conflict, Invalid, NotFound, StateError
 from state.objects import Object
 from state.references import normalise, parse
 
@@ -86,6 +87,7 @@ class NodeImages:
         self._loader = Loader(store, Spool(data_dir / "spool", self._thread), self._thread)
         self._puller = Puller(store, clock, chance, patience)
         self._fetches = Fetches(self._puller.pull, clock, chance, lambda name: self.hooks.changed(name))
+        self._refresher = Refresher(self._puller.pull, self._present, clock)
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     # -- the port
@@ -97,6 +99,12 @@ class NodeImages:
         known = await self._look(record)
         passwd, group = await self._files.accounts(known.chain_id) if known.chain_id else ("", "")
         return ImageInfo(name, record.target.digest, known.chain_id, known.config, passwd, group)
+
+    async def refresh(self, reference: str, credentials: Sequence[Object] = ()) -> bool:
+        try:
+            return await self._refresher.refresh(normalise(reference), credentials)
+        except StateError:
+            return False
 
     def fetch(self, reference: str, credentials: Sequence[Object] = ()) -> None:
         with contextlib.suppress(Invalid):
@@ -154,6 +162,12 @@ class NodeImages:
         self._thread.close()
 
     # -- looking
+
+    async def _present(self, name: str) -> bool:
+        with contextlib.suppress(NotFound):
+            await self._record(name)
+            return True
+        return False
 
     async def _record(self, name: str) -> ImageRecord:
         """By its name; a digest also by any other name of the same repository."""
