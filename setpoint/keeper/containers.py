@@ -297,7 +297,7 @@ class Container:
             "clean": clean,
             "last": self._last,
             "wish": self._wish.to_document(),
-            "launches": [launch.save() for launch in self._launches],
+            "launches": [launch.save(clean=clean) for launch in self._launches],
         }
         try:
             wire.write_json(os.path.join(self._io, STATE_NAME), document)

@@ -132,14 +132,15 @@ class Launch:
             self.discard()
             self._owner.ended(self)
 
-    def save(self) -> dict[str, Any]:
+    def save(self, *, clean: bool) -> dict[str, Any]:
+        """``clean``: nothing more will be read, so unfinished lines are true. Else they are old by the time somebody reads this."""
         return {
             "number": self.number,
             "id": self.id,
             "terminal": self.terminal,
             "stdin": self.stdin_path if self.stdin_fd >= 0 else "",
             "streams": [
-                {"name": s.name, "path": s.path, "started": s.started, "tail": s.lines.tail.decode("latin-1")}
+                {"name": s.name, "path": s.path, "started": s.started, "tail": s.lines.tail.decode("latin-1") if clean else ""}
                 for s in self.streams
                 if not s.ended
             ],

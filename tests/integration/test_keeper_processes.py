@@ -149,6 +149,25 @@ async def test_an_unfinished_line_survives_a_handover(server: KeeperServer, pump
     assert [line.text for line in await lines(server)] == [b"first half, second half"]
 
 
+async def test_an_unfinished_line_is_carried_over_once(server: KeeperServer, pump: Pump) -> None:
+    """A pump that is killed after it took over must not leave the old beginning of a line to the next."""
+    stdio = await pump.open(WISH)
+    release(stdio)
+    fd = os.open(stdio.stdout, os.O_WRONLY)
+    os.write(fd, b"first half, ")
+    await server.client.upgrade_pump()
+    os.write(fd, b"second half\n")
+    eventually(lambda: (server.data_dir / "logs" / f"default_web_{UID}" / "1.log").stat().st_size > 0)
+    before = server.kill("pump")
+    eventually(lambda: server.child("pump")["pid"] not in (0, before))
+    os.write(fd, b"next\n")
+    os.close(fd)
+    await ended(pump)
+    found = [line.text for line in await lines(server)]
+    assert found[0] == b"first half, second half"
+    assert found[2:] == [b"next"]
+
+
 async def test_a_killed_pump_is_put_back_and_owns_up_to_the_gap(server: KeeperServer, pump: Pump) -> None:
     stdio = await pump.open(WISH)
     release(stdio)
