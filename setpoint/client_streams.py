@@ -128,7 +128,7 @@ class _Session:
                     self._watch_size(ws, undo)
             tasks = [asyncio.ensure_future(self._outward(ws))]
             if self._terminal.stdin is not None:
-                tasks.append(asyncio.ensure_future(self._inward(ws, self._terminal.stdin)))
+                tasks.append(asyncio.ensure_future(self._feed(ws, self._terminal.stdin)))
             try:
                 await self._until_end(tasks)
             except asyncio.CancelledError:
@@ -199,6 +199,11 @@ class _Session:
         else:
             never_ran = code in (126, 127, 128) and not str(status.get("message", "")).startswith("command terminated")
             self._end = SessionEnd(code, message=str(status["message"]) if never_ran else "")
+
+    async def _feed(self, ws: aiohttp.ClientWebSocketResponse, fd: int) -> None:
+        # A process that ended needs no more input; how it ended is told on the way out.
+        with contextlib.suppress(ConnectionError):
+            await self._inward(ws, fd)
 
     async def _inward(self, ws: aiohttp.ClientWebSocketResponse, fd: int) -> None:
         keys = DetachKeys() if self._terminal.detach_keys else None

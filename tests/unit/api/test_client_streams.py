@@ -140,6 +140,15 @@ async def test_what_cannot_start_has_a_shell_s_code_and_a_message(web: Any, pipe
     assert (end.code, end.message) == (127, "no such file: nope")
 
 
+async def test_a_session_that_ends_at_once_is_told_though_stdin_still_flows(web: Any, tmp_path: Any) -> None:
+    web.operations.containers.failure = Conflict("it does not run")
+    path = tmp_path / "in"
+    path.write_bytes(b"x" * 500_000)
+    for _ in range(20):
+        with path.open("rb") as file, pytest.raises(Conflict):
+            await run(web, None, Terminal(file.fileno()))
+
+
 async def test_errors_of_the_api_come_out_as_such(web: Any, pipes: Pipes) -> None:
     web.operations.containers.failure = Conflict("it does not run")
     with pytest.raises(Conflict, match="it does not run"):
