@@ -1,0 +1,190 @@
+"""run: Docker's command for one container now, as an object like any other."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from setpoint.cli import naming
+from setpoint.cli.dockerflags import Flags, container, name_for, read_env_file
+from setpoint.cli.failures import Failed, wrong_use
+from setpoint.cli.following import Deadline, one
+from setpoint.cli.options import Namespace, connect
+from setpoint.cli.printing import json_text, note, out, yaml_text
+from setpoint.cli.sessions import environment, join
+from state.errors import Conflict, NotFound
+from state.objects import Object
+
+if TYPE_CHECKING:
+    from setpoint.client import Client
+
+MANAGER = "setpoint-run"
+_LETTERS = "bcdfghjkmnpqrstvwxz2456789"
+_RETRY_S = 0.03
+_LATER = (
+    "-p", "--publish", "-P", "--publish-all", "--expose", "--link", "--volumes-from", "--device", "--gpus", "--mac-address",
+    "--ip", "--ip6", "--network-alias", "--health-cmd", "--no-healthcheck", "--userns", "--uts", "--volume-driver",
+    "--device-cgroup-rule", "--blkio-weight", "--storage-opt", "--cidfile", "--platform", "--cgroupns",
+)  # fmt: skip
+"""Docker's flags that wait for what is built later: refused by name, not as unknown."""
+
+Many = list[str] | None
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run", context_settings={"allow_interspersed_args": False})(run)
+
+
+def _later(_context: Any, parameter: Any, value: Any) -> None:
+    if value:
+        raise Failed(f"{parameter.opts[0]} is not supported yet")
+
+
+def run(
+    words: Annotated[list[str] | None, typer.Argument(metavar="IMAGE [--] [COMMAND] [ARG…]", help="What to run.")] = None,
+    name: Annotated[str, typer.Option("--name", help="Default: made from the image's name.")] = "",
+    detach: Annotated[bool, typer.Option("-d", "--detach", help="Print the name and return.")] = False,
+    rm: Annotated[bool, typer.Option("--rm", help="Delete it when it has ended.")] = False,
+    interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Keep stdin open and pass it on.")] = False,
+    tty: Annotated[bool, typer.Option("-t", "--tty", help="A terminal for the process.")] = False,
+    env: Annotated[Many, typer.Option("-e", "--env", help="NAME=VALUE, or NAME with the value it has here.")] = None,
+    env_file: Annotated[Many, typer.Option("--env-file", help="File with NAME=VALUE lines.")] = None,
+    volume: Annotated[Many, typer.Option("-v", "--volume", help="HOST:CONTAINER[:ro]; CONTAINER alone is an emptyDir.")] = None,
+    mount: Annotated[Many, typer.Option("--mount", help="type=bind|tmpfs,source=…,target=…[,readonly].")] = None,
+    tmpfs: Annotated[Many, typer.Option("--tmpfs", help="PATH[:size=64m].")] = None,
+    workdir: Annotated[str, typer.Option("-w", "--workdir", help="Folder to start in.")] = "",
+    user: Annotated[str, typer.Option("-u", "--user", help="USER[:GROUP], by number or name.")] = "",
+    group_add: Annotated[Many, typer.Option("--group-add", help="One more group, by number.")] = None,
+    entrypoint: Annotated[str, typer.Option("--entrypoint", help="Program instead of the image's.")] = "",
+    restart: Annotated[str, typer.Option("--restart", help="no, on-failure[:N], always or unless-stopped. Default: no.")] = "",
+    network: Annotated[str, typer.Option("--network", "--net", help="host, or nothing.")] = "",
+    pid: Annotated[str, typer.Option("--pid", help="host: sees the node's processes.")] = "",
+    ipc: Annotated[str, typer.Option("--ipc", help="host: uses the node's.")] = "",
+    hostname: Annotated[str, typer.Option("-h", "--hostname", help="Default: the name.")] = "",
+    dns: Annotated[Many, typer.Option("--dns", help="Address of a name server.")] = None,
+    add_host: Annotated[Many, typer.Option("--add-host", help="NAME:ADDRESS in /etc/hosts.")] = None,
+    memory: Annotated[str, typer.Option("-m", "--memory", help="Such as 512m or 512Mi.")] = "",
+    memory_swap: Annotated[str, typer.Option("--memory-swap", help="Memory and swap together; -1 is any.")] = "",
+    memory_reservation: Annotated[str, typer.Option("--memory-reservation", help="Kept for it.")] = "",
+    cpus: Annotated[str, typer.Option("--cpus", help="Such as 1.5.")] = "",
+    cpu_shares: Annotated[int, typer.Option("-c", "--cpu-shares", help="Weight; 1024 is one cpu.")] = 0,
+    cpuset: Annotated[str, typer.Option("--cpuset-cpus", help="Such as 0-3,6.")] = "",
+    pids_limit: Annotated[int, typer.Option("--pids-limit", help="Processes and threads.")] = 0,
+    oom_score_adj: Annotated[int | None, typer.Option("--oom-score-adj", help="-1000 to 1000.")] = None,
+    shm_size: Annotated[str, typer.Option("--shm-size", help="Size of /dev/shm.")] = "",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Root file system read-only.")] = False,
+    cap_add: Annotated[Many, typer.Option("--cap-add", help="Such as NET_ADMIN.")] = None,
+    cap_drop: Annotated[Many, typer.Option("--cap-drop", help="Such as ALL.")] = None,
+    privileged: Annotated[bool, typer.Option("--privileged", help="All capabilities, no filter, all devices.")] = False,
+    security_opt: Annotated[Many, typer.Option("--security-opt", help="no-new-privileges, seccomp=unconfined.")] = None,
+    init: Annotated[bool, typer.Option("--init", help="A small init as process 1.")] = False,
+    label: Annotated[Many, typer.Option("-l", "--label", help="KEY=VALUE.")] = None,
+    annotation: Annotated[Many, typer.Option("--annotation", help="KEY=VALUE.")] = None,
+    ulimit: Annotated[Many, typer.Option("--ulimit", help="Such as nofile=1024:2048.")] = None,
+    sysctl: Annotated[Many, typer.Option("--sysctl", help="NAME=VALUE.")] = None,
+    log_opt: Annotated[Many, typer.Option("--log-opt", help="max-size=10m, max-file=5.")] = None,
+    stop_signal: Annotated[str, typer.Option("--stop-signal", help="Default: the image's, else SIGTERM.")] = "",
+    stop_timeout: Annotated[int | None, typer.Option("--stop-timeout", help="Seconds until SIGKILL. Default: 10.")] = None,
+    pull: Annotated[str, typer.Option("--pull", help="always, missing or never.")] = "",
+    runtime: Annotated[str, typer.Option("--runtime", help="OCI runtime. Default: runc.")] = "",
+    namespace: Namespace = "",
+    sig_proxy: Annotated[bool, typer.Option("--sig-proxy/--no-sig-proxy", help="Signals go to the container.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the object, make nothing.")] = False,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="yaml or json, with --dry-run.")] = "",
+    host: Annotated[str, typer.Option("--host", hidden=True)] = "",
+    _refused: Annotated[Many, typer.Option(*_LATER, hidden=True, callback=_later)] = None,
+) -> None:
+    """Run a container as Docker would: in the foreground with its exit code, or with -d in the background."""
+    given = {k: v for k, v in locals().items() if v is not None and k in Flags.__dataclass_fields__}
+    image, command = _image_and_command(words or [])
+    lines = [line for path in env_file or () for line in read_env_file(path)]
+    name = name or name_for(image, "".join(secrets.choice(_LETTERS) for _ in range(5)))
+    obj = container(
+        Flags(**{**given, "name": name, "image": image, "command": command, "env": [*lines, *environment(env or ())]})
+    )
+    if dry_run or output:
+        if not dry_run:
+            raise wrong_use("-o goes with --dry-run")
+        sys.stdout.write(json_text(obj) if output == "json" else yaml_text(obj))
+        return
+    if host:
+        os.environ["SETPOINT_HOST"] = host
+    client = connect()
+    made = client.create(naming.container_type(), obj, manager=MANAGER)
+    if detach:
+        out(name)
+        return
+    raise SystemExit(_foreground(client, made, interactive=interactive, sig_proxy=sig_proxy))
+
+
+def _image_and_command(words: list[str]) -> tuple[str, list[str]]:
+    if not words:
+        raise wrong_use("say which image: setpoint run IMAGE [COMMAND]")
+    image, *command = words
+    return image, command[1:] if command[:1] == ["--"] else command
+
+
+def _foreground(client: Client, obj: Object, *, interactive: bool, sig_proxy: bool) -> int:
+    """Joins the container as soon as there is something to join; the process's exit code."""
+    told = ""
+    while True:
+        try:
+            code = join(client, obj, stdin=interactive, sig_proxy=sig_proxy, wait=True)
+        except (Conflict, NotFound):
+            # It does not run yet, or does not run any more.
+            end = _end(client, obj)
+            if end is not None:
+                return _over(client, obj, end)
+            told = _tell_wait(client, obj, told)
+            time.sleep(_RETRY_S)
+        else:
+            return code
+
+
+def _end(client: Client, obj: Object) -> Object | None:
+    """The object when its only run is over, as it last was."""
+    meta = obj["metadata"]
+    for sight in one(client, naming.container_type(), meta["namespace"], meta["name"], Deadline.after(1)):
+        if sight.obj is None or sight.gone or sight.obj["metadata"]["uid"] != meta["uid"]:
+            return sight.obj or obj
+        phase = (sight.obj.get("status") or {}).get("phase")
+        return sight.obj if phase in ("Exited", "Dead") else None
+    return None
+
+
+def _over(client: Client, obj: Object, end: Object) -> int:
+    """It ended before we could join: what it printed is in its log."""
+    meta = obj["metadata"]
+    try:
+        for chunk in client.logs(naming.container_type(), meta["namespace"], meta["name"]):
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except NotFound:
+        pass
+    status = end.get("status") or {}
+    last = status.get("lastExit") or status
+    if last.get("reason") == "StartError" or last.get("exitCode") is None:
+        note(f"{meta['name']}: {last.get('message') or 'its exit code is not known'}")
+    code = last.get("exitCode")
+    return 1 if code is None else int(code)
+
+
+def _tell_wait(client: Client, obj: Object, told: str) -> str:
+    """Says once what a start waits for."""
+    meta = obj["metadata"]
+    try:
+        fresh = client.get(naming.container_type(), meta["namespace"], meta["name"])
+    except NotFound:
+        return told
+    for condition in (fresh.get("status") or {}).get("conditions") or ():
+        if condition.get("type") in ("Waiting", "ReconcileFailed"):
+            text = f"{meta['name']}: {condition.get('reason')}: {condition.get('message')}"
+            if text != told:
+                note(text)
+            return text
+    return told
