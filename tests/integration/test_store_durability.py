@@ -137,7 +137,9 @@ async def test_power_that_fails_while_the_log_is_written(tmp_path: Path) -> None
         (folder / "store.db-wal").write_bytes(log[:cut] + noise)
         again = await opened(folder)
         names = {item.key.name for item in (await again.list(CONFIGMAPS)).items}
-        assert names == {f"c{n}" for n in kept}, cut
-        assert again.revision == 1 + len(kept)
+        # noise may happen to be the very byte that was cut off: then one more commit is whole
+        assert names == {f"c{n}" for n in range(len(names))}, cut
+        assert len(kept) <= len(names) <= len(kept) + number % 2
+        assert again.revision == 1 + len(names)
         await again.close()
         shutil.rmtree(folder)
