@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +16,32 @@ from setpoint.drivers.containerd.channel import Channel
 from setpoint.drivers.containerd.images import ImageStore
 from setpoint.drivers.images.node import NodeImages
 from setpoint.drivers.images.pulling import Patience
-from setpoint.testing.containerd_server import ContainerdServer, Release
+from setpoint.testing.containerd_server import RELEASES, ContainerdServer, Release
 from setpoint.testing.images import busybox, busybox_archive
 from setpoint.testing.node_contract import ImagesContract
 from setpoint.testing.registry_server import RegistryServer
 
-RELEASE = Release("installed", 2)
+pytestmark = pytest.mark.containerd
 
-pytestmark = [pytest.mark.containerd, pytest.mark.skipif(bool(RELEASE.missing), reason=RELEASE.missing or "runs")]
+
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.name)
+def server(request: pytest.FixtureRequest) -> Iterator[ContainerdServer]:
+    """One of each release for all; each test has a namespace of its own in it."""
+    release: Release = request.param
+    if release.missing:
+        pytest.skip(release.missing)
+    with tempfile.TemporaryDirectory(prefix="sp-") as folder:  # a socket's path is short
+        made = ContainerdServer(Path(folder) / "c", release)
+        asyncio.run(made.start())
+        yield made
+        asyncio.run(made.close())
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[ImageStore]:
-    with tempfile.TemporaryDirectory(prefix="sp-") as folder:  # a socket's path is short
-        server = ContainerdServer(Path(folder) / "c", RELEASE)
-        await server.start()
-        channel = Channel(server.address)
-        yield ImageStore(channel)
-        await channel.close()
-        await server.close()
+async def store(server: ContainerdServer) -> AsyncIterator[ImageStore]:
+    channel = Channel(server.address, f"test-{uuid.uuid4()}")
+    yield ImageStore(channel)
+    await channel.close()
 
 
 @pytest.fixture

@@ -21,27 +21,31 @@ from typing import Any
 
 import pytest
 
+from controllers.container.ports import EmptyDir
 from setpoint.drivers.clock import SystemClock, SystemRandom
 from setpoint.drivers.containerd.channel import Channel
 from setpoint.drivers.containerd.images import ImageStore
+from setpoint.drivers.files import Files
 from setpoint.drivers.images.node import Hooks, NodeImages
 from setpoint.drivers.images.pulling import Patience
-from setpoint.testing.containerd_server import ContainerdServer, Release
+from setpoint.testing.containerd_server import RELEASES, ContainerdServer, Release
 from setpoint.testing.images import SmallImage, busybox, busybox_archive, descriptor, digest
 from setpoint.testing.registry_server import RegistryServer
 from state.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 
-RELEASE = Release("installed", 2)
 NAME = "docker.io/library/app:1"
 
-pytestmark = [pytest.mark.containerd, pytest.mark.skipif(bool(RELEASE.missing), reason=RELEASE.missing or "runs")]
+pytestmark = pytest.mark.containerd
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ContainerdServer]:
-    """One for all; each test has a namespace of its own in it."""
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.name)
+def server(request: pytest.FixtureRequest) -> Iterator[ContainerdServer]:
+    """One of each release for all; each test has a namespace of its own in it."""
+    release: Release = request.param
+    if release.missing:
+        pytest.skip(release.missing)
     with tempfile.TemporaryDirectory(prefix="sp-") as folder:  # a socket's path is short
-        made = ContainerdServer(Path(folder) / "c", RELEASE)
+        made = ContainerdServer(Path(folder) / "c", release)
         asyncio.run(made.start())
         yield made
         asyncio.run(made.close())
@@ -84,9 +88,9 @@ def _layer(**entries: Any) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for name, what in entries.items():
             info = tarfile.TarInfo(name.replace("__", "/"))
-            given = {"data": what} if isinstance(what, bytes) else what
-            if isinstance(given, tuple):
-                given = {"type": given[0], "linkname": given[1]}
+            if isinstance(what, tuple):
+                what = {"type": what[0], "linkname": what[1]}
+            given = {"data": what} if isinstance(what, bytes) else dict(what)
             data = given.pop("data", b"")
             info.size = len(data)
             for key, value in given.items():
@@ -470,6 +474,20 @@ async def test_copies_start_inside_only(images: NodeImages, tmp_path: Path, path
     target.mkdir()
     await images.seed((await images.resolve(NAME)).chain_id, path, str(target))
     assert os.listdir(target) == found
+
+
+async def test_an_emptydir_begins_with_what_the_image_has(images: NodeImages, tmp_path: Path) -> None:
+    layer = _layer(data={"type": tarfile.DIRTYPE, "mode": 0o750, "uid": 9}, data__file=b"x")
+    await _load(images, _archive(tmp_path / "a.tar", layer))
+    files = Files(tmp_path / "data", tmp_path / "run", seed=images.seed)
+    for medium in ("", "Memory"):
+        empty = EmptyDir(f"v{medium.lower()}", medium, seed=((await images.resolve(NAME)).chain_id, "/data"))
+        await files.keep_emptydir("uid", empty)
+        path = files.path("uid", "emptydir", empty.name)
+        assert os.listdir(path) == ["file"]
+        assert (stat.S_IMODE(os.stat(path).st_mode), os.stat(path).st_uid) == (0o750, 9)
+    await files.remove("uid")
+    files.close()
 
 
 async def test_a_copy_that_does_not_fit_is_unavailable(images: NodeImages, tmp_path: Path) -> None:
