@@ -33,6 +33,7 @@ from state.errors import Denied
 from state.store import Store
 
 _STOP_S = 5.0
+_LINE_BYTES = 1 << 20
 _log = structlog.get_logger("setpoint.api")
 
 
@@ -58,8 +59,15 @@ class ApiServer:
         app[SLOW] = settings.slow_body_s
         app.add_routes(list(_routes(store, operations, kinds, self._streams, settings, now)))
         app.on_shutdown.append(self._end_streams)
-        # Without cancellation a watcher that left is noticed at the next change only.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_STOP_S)
+        self._runner = web.AppRunner(
+            app,
+            # Without cancellation a watcher that left is noticed at the next change only.
+            handler_cancellation=True,
+            # The command of an exec is part of its request line.
+            max_line_size=_LINE_BYTES,
+            access_log=None,
+            shutdown_timeout=_STOP_S,
+        )
         self._inode = 0
 
     @property

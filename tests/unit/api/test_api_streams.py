@@ -277,6 +277,13 @@ async def test_without_a_websocket_or_its_protocol_nothing_starts(web: Any) -> N
     assert web.operations.containers.execs == []
 
 
+async def test_a_long_command_fits(web: Any) -> None:
+    script = "x" * 200_000
+    answer = await web("POST", WEB + "/exec?detach=true&command=sh&command=-c&command=" + script)
+    assert answer.code == 201
+    assert web.operations.containers.execs[0][1].command[2] == script
+
+
 async def test_detached_exec_tells_the_pid(web: Any) -> None:
     answer = await web("POST", WEB + "/exec?command=sleep&command=9&detach=true")
     assert (answer.code, answer.json) == (201, {"pid": 4711})

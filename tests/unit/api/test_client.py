@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from setpoint.client import JSON_PATCH, AgentUnreachable, Client, object_path, socket_path
-from state.errors import AlreadyExists, BadRequest, Gone, InDoubt, Invalid, NotFound
+from state.errors import AlreadyExists, BadRequest, Gone, InDoubt, Invalid, NotFound, TooLarge
 from state.resources.types import by_kind
 
 CONTAINER, CONFIG, IMAGE = by_kind("Container"), by_kind("ConfigMap"), by_kind("Image")
@@ -87,6 +87,14 @@ async def test_errors_are_those_of_the_api(client: Client) -> None:
         assert invalid.value.causes[0].field == "metadata.name"
         with pytest.raises(Gone):
             next(client.watch(CONFIG, since="999999"))
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_body_that_is_refused_before_its_end_is_told_why(client: Client) -> None:
+    def work() -> None:
+        with pytest.raises(TooLarge):
+            client.create(CONFIG, {**config("a"), "data": {"a": "x" * (20 << 20)}})
 
     await asyncio.to_thread(work)
 
