@@ -133,7 +133,7 @@ class Launch:
             self._owner.ended(self)
 
     def save(self, *, clean: bool) -> dict[str, Any]:
-        """``clean``: nothing more will be read, so unfinished lines are true. Else they are old by the time somebody reads this."""
+        """``clean``: nothing more will be read, so unfinished lines are true; else they are old when somebody reads this."""
         return {
             "number": self.number,
             "id": self.id,
