@@ -8,7 +8,7 @@ Layout, per uid::
     RUN_DIR/volatile/<uid>/<name>/               keep_tree(volatile) one tmpfs per uid, never swapped where the kernel can
     RUN_DIR/shm/<uid>/                           keep_shm            a tmpfs
 
-All of it is made and kept by one daemon thread; paths of others are asked in disposable ones.
+All of it is made and kept by one daemon thread; paths of others are asked, and whole folders removed, in disposable ones.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ Seeder = Callable[[str, str, str], Awaitable[None]]
 """``seed(chain_id, path, target)``: copies what an image has at ``path`` into the folder ``target``, with mode and owner."""
 
 PROBE_LIMIT_S = 2.0
+REMOVE_LIMIT_S = 30.0
 
 _KINDS: tuple[tuple[int, Found], ...] = (
     (stat.S_IFREG, "File"),
@@ -66,6 +67,8 @@ class Files:
         self._seed = seed
         self._thread = thread or DriverThread("files")
         self._others = others or DisposableThreads("paths")
+        # A container may leave millions of files: taking them away must not hold up the start of another one.
+        self._removals = DisposableThreads("removals", limit=4)
 
     def path(self, uid: str, kind: Kind, name: str) -> str:
         """Raises: Invalid when ``uid`` or ``name`` is no file name."""
@@ -108,8 +111,13 @@ class Files:
         return await self._others.run(path, lambda: _probe(path), PROBE_LIMIT_S)
 
     async def remove(self, uid: str) -> None:
+        """Raises: Unavailable when it is not done in 30 s; it goes on meanwhile, and so does everybody else."""
         require_name(uid, "uid")
-        await self._run(_remove, (self._volatile, self._shm, self._containers), uid)
+        roots = (self._volatile, self._shm, self._containers)
+        try:
+            await self._removals.run(f"removal of the files of {uid}", lambda: _remove(roots, uid), REMOVE_LIMIT_S)
+        except OSError as exc:
+            raise Unavailable(f"files: {exc}") from exc
 
     async def list(self) -> Sequence[str]:
         return await self._run(_list, (self._containers, self._volatile, self._shm))

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - the tests look at the disk, and nothing else runs in their loop
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -322,6 +323,32 @@ async def test_remove_stops_at_mounts_links_and_other_owners(files: Files, seen:
     assert not inside.exists()
     assert (victim / "data").read_text() == "mine"
     assert list(await files.list()) == [OTHER]
+
+
+async def test_a_long_removal_holds_up_nobody(
+    files: Files, seen: SeenOnDisk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real, gate = driver._remove, threading.Event()
+
+    def slow(roots: tuple[str, ...], uid: str) -> None:
+        gate.wait(10)
+        real(roots, uid)
+
+    await files.keep_emptydir(UID, EmptyDir("d"))
+    monkeypatch.setattr(driver, "_remove", slow)
+    monkeypatch.setattr(driver, "REMOVE_LIMIT_S", 0.05)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="answer"):
+            await files.remove(UID)
+    await files.keep_emptydir(OTHER, EmptyDir("d"))
+    gate.set()
+    async with asyncio.timeout(10):
+        while files._removals.hung:  # noqa: ASYNC110 - polled: it has no event of its own
+            await asyncio.sleep(0.005)
+    assert list(await files.list()) == [OTHER]
+    monkeypatch.undo()
+    await files.remove(UID)
+    assert seen.emptydir(OTHER, "d") == ""
 
 
 async def test_what_is_mounted_is_never_emptied(tmp_path: Path) -> None:
