@@ -22,6 +22,7 @@ from setpoint.api.containers import Containers
 from setpoint.api.discovery import Discovery
 from setpoint.api.health import Health
 from setpoint.api.kinds import Kinds
+from setpoint.api.metrics import measured
 from setpoint.api.node import NodeRoutes
 from setpoint.api.operations import Operations
 from setpoint.api.peers import peer_of
@@ -55,7 +56,8 @@ class ApiServer:
     ) -> None:
         self._settings = settings
         self._streams = Streams()
-        app = web.Application(middlewares=[errors_middleware, _guard(settings.group), audit_middleware])
+        counting = measured(settings.metrics, lambda: len(self._streams))
+        app = web.Application(middlewares=[counting, errors_middleware, _guard(settings.group), audit_middleware])
         app[SLOW] = settings.slow_body_s
         app.add_routes(list(_routes(store, operations, kinds, self._streams, settings, now)))
         app.on_shutdown.append(self._end_streams)

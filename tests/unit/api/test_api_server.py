@@ -261,5 +261,8 @@ async def test_not_ready_says_what_is_missing(api: Any) -> None:
 
 async def test_ping_and_metrics(api: Any) -> None:
     assert "not Docker" in (await api("GET", "/_ping")).text
+    await api("GET", NS + "/no")
     metrics = await api("GET", "/metrics")
     assert metrics.headers["Content-Type"].startswith("text/plain")
+    assert 'setpoint_api_requests_total{code="404",verb="GET"} 1.0' in metrics.text
+    assert "setpoint_api_streams 0.0" in metrics.text

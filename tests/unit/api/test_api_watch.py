@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -198,6 +199,28 @@ async def test_500_watchers_hear_everything_in_order_and_churn_leaves_none(api: 
         await put_map(api, name)
     assert await asyncio.gather(*listeners) == [["a", "b", "c", "d"]] * 500
     await until(lambda: api.server.streams == 0)
+
+
+async def test_a_watcher_that_does_not_read_is_not_buffered_for_and_misses_nothing_unsaid(api: Any) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(api.socket), limit=1 << 20)
+    writer.write(f"GET {MAPS}?watch=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await until(lambda: api.server.streams == 1)
+    writer.transport.pause_reading()
+    count = 120
+    for n in range(count):
+        await api.store.create(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"m{n:03}"}, "data": {"x": "y" * 40_000}},
+            manager="m",
+        )
+    transports = [handler.transport for handler in api.server._runner.server.connections]
+    assert max(t.get_write_buffer_size() for t in transports if t is not None) < 400_000
+    writer.transport.resume_reading()
+    heard: list[bytes] = []
+    while len(heard) < count:
+        heard += re.findall(rb'"name":"(m\d+)"', await asyncio.wait_for(reader.readuntil(b"\n"), 5))
+    writer.close()
+    await writer.wait_closed()
+    assert heard == [b"m%03d" % n for n in range(count)]
 
 
 class BrokenStore:
