@@ -7,6 +7,7 @@ failure: the loop waits under a condition that names the thing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from controllers.container.model import Desired, Resolution, Waiting
 from controllers.container.node import Node
@@ -47,7 +48,8 @@ async def check(node: Node, want: Desired, *, image: bool, look_only: bool = Fal
         return None
     stale = not look_only and want.pull == "Always" and not await node.images.refresh(want.image, await credentials(node, want))
     info = await find_image(node, want, fetch=not look_only)
-    inputs = spec_inputs(node, want, 0, info, Prepared(Sandbox(want.uid, "/proc/self/ns/net"), Paths(), gathered))
+    planned = Prepared(Sandbox(want.uid, "/proc/self/ns/net"), _planned(node, want, info), gathered)
+    inputs = spec_inputs(node, want, 0, info, planned)
     try:
         build(inputs)
     except NotFound as error:
@@ -56,6 +58,25 @@ async def check(node: Node, want: Desired, *, image: bool, look_only: bool = Fal
     return Resolution(
         want.image, info.digest, config.get("StopSignal", ""), volumes=bool(image_volumes(want.spec, info)), stale=stale
     )
+
+
+def _planned(node: Node, want: Desired, info: ImageInfo) -> Paths:
+    """Where everything will be once it is prepared."""
+    volumes = {volume["name"]: _place(node, want, volume) for volume in want.spec.get("volumes") or ()}
+    volumes |= {name: node.files.path(want.uid, "emptydir", name) for name in image_volumes(want.spec, info)}
+    mounts = want.spec.get("volumeMounts") or ()
+    subs = {m["mountPath"]: f"{volumes.get(m['name'], '')}/{m['subPath']}" for m in mounts if m.get("subPath")}
+    return Paths(volumes, subs)
+
+
+def _place(node: Node, want: Desired, volume: Object) -> str:
+    """The host path of a volume; pure."""
+    if "hostPath" in volume:
+        return str(volume["hostPath"]["path"])
+    kind: Literal["tree", "volatile", "emptydir"] = "emptydir"
+    if "configMap" in volume or "secret" in volume:
+        kind = "volatile" if "secret" in volume else "tree"
+    return node.files.path(want.uid, kind, volume["name"])
 
 
 async def find_image(node: Node, want: Desired, digest: str = "", *, fetch: bool = True) -> ImageInfo:
@@ -176,17 +197,15 @@ async def _check_host_path(node: Node, name: str, source: Object, look_only: boo
 
 async def _keep_volume(node: Node, want: Desired, volume: Object, gathered: Gathered) -> str:
     name, uid = volume["name"], want.uid
-    if "hostPath" in volume:
-        return str(volume["hostPath"]["path"])
     if "configMap" in volume or "secret" in volume:
         secret = "secret" in volume
         source = volume["secret"] if secret else volume["configMap"]
         data = (gathered.secrets if secret else gathered.config_maps).get(source.get("name") or source.get("secretName", ""))
         await node.files.keep_tree(uid, FileTree(name, _projected(source, data or {}), volatile=secret))
-        return node.files.path(uid, "volatile" if secret else "tree", name)
-    empty = volume.get("emptyDir") or {}
-    await node.files.keep_emptydir(uid, EmptyDir(name, empty.get("medium", ""), size_bytes(empty.get("sizeLimit"))))
-    return node.files.path(uid, "emptydir", name)
+    elif "hostPath" not in volume:
+        empty = volume.get("emptyDir") or {}
+        await node.files.keep_emptydir(uid, EmptyDir(name, empty.get("medium", ""), size_bytes(empty.get("sizeLimit"))))
+    return _place(node, want, volume)
 
 
 def _projected(source: Object, data: object) -> dict[str, tuple[bytes, int]]:
