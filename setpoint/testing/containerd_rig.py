@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
+
+import pytest
 
 from setpoint._pb import containers_pb2, snapshots_pb2, tasks_pb2
 from setpoint.drivers.containerd import cgroups, records, rpc
 from setpoint.drivers.containerd.channel import Channel
 from setpoint.drivers.containerd.images import Descriptor, ImageStore
 from setpoint.drivers.containerd.runtime import Containerd
-from setpoint.testing.containerd_server import ContainerdServer
+from setpoint.testing.containerd_server import ContainerdServer, Release
 from setpoint.testing.fake_runtime import Census
 from setpoint.testing.images import REFERENCE, SmallImage, busybox, digest
 from setpoint.testing.runtime_rig import CGROUP_PARENT, FOREVER, clear, spec
@@ -36,6 +41,22 @@ async def load(store: ImageStore, image: SmallImage | None = None) -> str:
     return chain
 
 
+@contextlib.asynccontextmanager
+async def running(release: Release) -> AsyncIterator[ContainerdServer]:
+    """A server of that release in a folder of its own, and afterwards no trace of it. Skips when it cannot run here."""
+    if release.missing:
+        pytest.skip(release.missing)
+    folder = Path(tempfile.mkdtemp(prefix="sp-c-"))  # short: a socket's path has 107 bytes at most
+    server = ContainerdServer(folder / "c", release)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.close()
+        remove_cgroups()
+        shutil.rmtree(folder)
+
+
 class RealHands:
     """Through the task service, signals and proc: as an operator on the host would."""
 
@@ -53,7 +74,10 @@ class RealHands:
         os.kill(self._server.shim(id), signal.SIGKILL)
 
     async def hang_shim(self, id: str, *, hung: bool) -> None:
-        os.kill(self._server.shim(id), signal.SIGSTOP if hung else signal.SIGCONT)
+        pid = self._server.shim(id)
+        os.kill(pid, signal.SIGSTOP if hung else signal.SIGCONT)
+        while _stands_still(pid) != hung:  # noqa: ASYNC110  its threads stop one after the other
+            await asyncio.sleep(0.001)
 
     async def delete_task(self, id: str) -> None:
         await self._channel.call(rpc.TASK_KILL, tasks_pb2.KillRequest(container_id=id, signal=9, all=True))
@@ -83,6 +107,11 @@ class RealHands:
         mounts = (await self._channel.call(rpc.SNAPSHOT_PREPARE, prepare)).mounts
         await self._channel.call(rpc.TASK_CREATE, tasks_pb2.CreateTaskRequest(container_id=id, rootfs=mounts))
         await self._channel.call(rpc.TASK_START, tasks_pb2.StartRequest(container_id=id))
+
+
+def _stands_still(pid: int) -> bool:
+    states = [stat.read_text().rsplit(")", 1)[1].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state == "T" for state in states)
 
 
 class RealRig:

@@ -51,7 +51,8 @@ class Release:
     def missing(self) -> str:
         """Why it cannot run here; empty when it can."""
         if not shutil.which(self.binary):
-            return f"{self.binary} is not installed"
+            hint = "tests/parts/containerd2.sh builds it" if self.folder else "Debian's package containerd has it"
+            return f"{self.binary} is not there: {hint}"
         return "" if os.geteuid() == 0 else "needs root"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -439,7 +440,7 @@ class PauseContract:
         id, pid = await run(rig)
         await rig.runtime.pause(id)
         await rig.runtime.signal(id, SIGKILL)
-        if (await see(rig, id)).task == "PAUSED":  # cgroup v1: a frozen process dies when it thaws
+        with contextlib.suppress(Conflict, NotFound):  # with cgroup v1 it may die only when it thaws
             await rig.runtime.resume(id)
         seen = await stopped(rig, id)
         assert seen.exit is not None

@@ -232,14 +232,10 @@ class EventsContract:
             await listener.heard(rig, made.id, "/containers/delete")
             assert exited.exit is not None
             assert exited.exit.code == 3
-            assert listener.topics(made.id) == [
-                "/containers/create",
-                "/tasks/create",
-                "/tasks/start",
-                "/tasks/exit",
-                "/tasks/delete",
-                "/containers/delete",
-            ]
+            topics = listener.topics(made.id)
+            assert (topics[0], topics[-1]) == ("/containers/create", "/containers/delete")
+            # Not in order: a process that ends at once may be told to have ended before it is told to have started.
+            assert sorted(topics[1:-1]) == ["/tasks/create", "/tasks/delete", "/tasks/exit", "/tasks/start"]
 
     async def test_an_event_alone_is_no_true_exit(self, rig: RuntimeRig) -> None:
         async with listening(rig) as listener:

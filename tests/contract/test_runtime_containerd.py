@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,27 +10,17 @@ import pytest_asyncio
 
 from setpoint.drivers.containerd.channel import Channel
 from setpoint.drivers.containerd.images import ImageStore
-from setpoint.testing.containerd_rig import RealRig, load, remove_cgroups
-from setpoint.testing.containerd_server import RELEASES, ContainerdServer, Release
+from setpoint.testing.containerd_rig import RealRig, load, running
+from setpoint.testing.containerd_server import RELEASES, ContainerdServer
 from setpoint.testing.runtime_contract import RuntimeContract
 
-pytestmark = [pytest.mark.containerd, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.containerd
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", params=RELEASES, ids=lambda release: release.name)
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[ContainerdServer]:
-    release: Release = request.param
-    if release.missing:
-        pytest.skip(release.missing)
-    folder = Path(tempfile.mkdtemp(prefix="sp-c-"))  # short: a socket's path has 107 bytes at most
-    server = ContainerdServer(folder / "c", release)
-    try:
-        await server.start()
+    async with running(request.param) as server:
         yield server
-    finally:
-        await server.close()
-        remove_cgroups()
-        shutil.rmtree(folder)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -51,10 +38,6 @@ async def rig(server: ContainerdServer, chain_id: str, tmp_path: Path) -> AsyncI
     await rig.close()
 
 
+@pytest.mark.asyncio(loop_scope="module")
 class TestContainerd(RuntimeContract):
     """The whole contract."""
-
-
-def test_the_contract_has_its_size() -> None:
-    checks = [name for name, _ in inspect.getmembers(RuntimeContract, inspect.isfunction) if name.startswith("test_")]
-    assert len(checks) >= 85

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
 
 import pytest
@@ -135,3 +136,9 @@ async def test_programs_of_a_test(rig: FakeRig) -> None:
     seen = await stopped(rig, made.id)
     assert seen.exit is not None
     assert seen.exit.code == 8
+
+
+def test_the_contract_has_its_size() -> None:
+    """Both sides run the same class, so they run the same number: that it is a number worth having is checked here."""
+    checks = [name for name, _ in inspect.getmembers(RuntimeContract, inspect.isfunction) if name.startswith("test_")]
+    assert len(checks) >= 85

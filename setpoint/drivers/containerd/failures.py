@@ -16,7 +16,7 @@ NOT_EXECUTABLE, NOT_FOUND, OTHER = 126, 127, 128
 # runc: `starting container process: exec: "x": executable file not found in $PATH` (`... caused: exec: ...` in 1.0)
 _RUNC_EXEC = re.compile(r'(?:starting|start) container process(?: caused)?: exec: "([^"]*)": (.*)')
 # crun: `executable file `x` not found in $PATH: No such file or directory`, `open executable: Permission denied`
-_CRUN_EXEC = re.compile(r"(executable file [`'\"][^`'\"]*[`'\"]|open executable|exec [`'\"]?[^`'\"]*[`'\"]?): ?(.*)")
+_CRUN_EXEC = re.compile(r"executable file [`'\"][^`'\"]*[`'\"] .*|open executable: .*|exec [`'\"][^`'\"]*[`'\"]: .*")
 _REFUSED = re.compile(r"permission denied|is a directory|exec format error", re.IGNORECASE)
 _ABSENT = re.compile(r"not found|no such file or directory", re.IGNORECASE)
 
