@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 from aiohttp.web_runner import BaseRunner, BaseSite
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 
 from setpoint.api.audit import PEER, audit_middleware
 from setpoint.api.bodies import SLOW, SLOW_S
@@ -22,7 +22,7 @@ from setpoint.api.containers import Containers
 from setpoint.api.discovery import Discovery
 from setpoint.api.health import Health
 from setpoint.api.kinds import Kinds
-from setpoint.api.metrics import measured
+from setpoint.api.metrics import measured, process_metrics
 from setpoint.api.node import NodeRoutes
 from setpoint.api.operations import Operations
 from setpoint.api.peers import peer_of
@@ -40,12 +40,13 @@ _log = structlog.get_logger("setpoint.api")
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """``socket``: where to listen. ``group``: its gid, whose members may use the API besides root; None: root alone."""
+    """``socket``: where to listen. ``group``: its gid, whose members may use the API besides root; None: root alone.
+    ``metrics``: what ``/metrics`` shows, by default the process and the API itself."""
 
     socket: Path
     group: int | None = None
     slow_body_s: float = SLOW_S
-    metrics: CollectorRegistry = field(default=REGISTRY)
+    metrics: CollectorRegistry = field(default_factory=process_metrics)
 
 
 class ApiServer:

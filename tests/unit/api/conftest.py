@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from setpoint.api.kinds import Kinds
 from setpoint.api.server import ApiServer, ApiSettings
@@ -94,7 +93,6 @@ async def _serving(store: Store, **settings: Any) -> AsyncIterator[Api]:
     # Not pytest's folder: the path of a unix socket may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="api") as folder:
         socket = Path(folder) / "api.sock"
-        settings = {"metrics": CollectorRegistry(), **settings}
         server = ApiServer(
             ApiSettings(socket, **settings), store=store, operations=operations.all(), kinds=Kinds(), now=lambda: NOW
         )
