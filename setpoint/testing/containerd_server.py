@@ -148,7 +148,8 @@ class ContainerdServer:
         """Pid of the shim of a container; 0 when there is none."""
         for pid in self._shims():
             argv = _argv(pid)
-            if "-id" in argv and argv[argv.index("-id") + 1] == id:
+            helper = {"start", "delete"} & set(argv)
+            if not helper and "-id" in argv and argv[argv.index("-id") + 1] == id:
                 return pid
         return 0
 

@@ -27,6 +27,7 @@ RUNC_ROOT = Path("/run/containerd/runc")
 """Where the shim lets runc keep its state unless the runtime options say otherwise; ours never do."""
 SHIM_PROGRAM = "containerd-shim-"
 OUR_ID = re.compile(r"[0-9a-f]{32}-[0-9]+")
+_SWITCHES = frozenset({"debug", "info", "v"})
 END_DEADLINE_S = 10.0
 POLL_S = 0.02
 
@@ -57,11 +58,24 @@ def _shim_id(entry: Path, namespace: str, address: str) -> str:
         return ""
     if not os.path.basename(argv[0]).startswith(SHIM_PROGRAM):
         return ""
-    flags = {argv[i].lstrip("-"): argv[i + 1] for i in range(1, len(argv) - 1) if argv[i].startswith("-")}
+    flags = _flags(argv[1:])
     id = flags.get("id", "")
     if flags.get("namespace") != namespace or flags.get("address") != address or not OUR_ID.fullmatch(id):
         return ""
     return id
+
+
+def _flags(words: list[str]) -> dict[str, str]:
+    """The flags of a shim's command line; none when an action follows (``start``, ``delete``): that is a passing helper that
+    containerd runs, with the flags of the shim that it is about."""
+    flags: dict[str, str] = {}
+    rest = iter(word for word in words if word)
+    for word in rest:
+        if not word.startswith("-"):
+            return {}
+        name, given, value = word.lstrip("-").partition("=")
+        flags[name] = value if given or name in _SWITCHES else next(rest, "")
+    return flags
 
 
 def started(pid: int) -> int:

@@ -249,6 +249,9 @@ def shim(tmp_path: Path, *argv: str) -> str:
         ({"-id": "web"}, False),
         ({"-id": ID + "/.."}, False),
         ({"program": "/bin/sleep"}, False),
+        ({"-debug": ""}, True),
+        ({"-bundle": "/b", "delete": ""}, False),
+        ({"-publish-binary": "/usr/bin/containerd", "start": ""}, False),
     ],
 )
 def test_whose_shim(tmp_path: Path, change: dict[str, str], ours: bool) -> None:
