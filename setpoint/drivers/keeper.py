@@ -61,8 +61,8 @@ class KeeperClient:
         return status
 
     async def status(self) -> Document:
-        """``{version, pid, data_dir, run_dir, held, children: {name: {state, pid, restarts, since, adopted, version, socket,
-        ready}}}``. Raises Unavailable when there is no keeper."""
+        """``{version, pid, data_dir, run_dir, held, children: {name: {state, pid, restarts, since, adopted, last_exit, version,
+        socket, ready}}}``. Raises Unavailable when there is no keeper."""
         return await self._ask({"op": "status"})
 
     async def ensure_containerd(self) -> PrivateContainerd:

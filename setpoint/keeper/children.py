@@ -22,6 +22,8 @@ from setpoint.keeper.loop import READ, Loop, Timer
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
+PATIENCE_S = 5.0
+"""Between SIGTERM and SIGKILL."""
 STEADY_S = 10.0
 """A child that ran this long has its back-off forgotten."""
 
@@ -54,6 +56,7 @@ class Child:
         self.adopted = False
         self.restarts = 0
         self.since = 0.0
+        self.last_exit = ""
         self.version = program.version
         """Of the process that runs, which may be older than ours."""
         self._loop = loop
@@ -84,7 +87,7 @@ class Child:
         if not self._adopt():
             self._spawn()
 
-    def stop(self, then: Callable[[], None], patience_s: float = 10.0) -> None:
+    def stop(self, then: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
         """SIGTERM, and SIGKILL when that does not help; ``then`` is called when it is gone."""
         self._wanted = False
         if self._retry is not None:
@@ -93,7 +96,7 @@ class Child:
             os.unlink(self._state_path)
         self._end(then, patience_s)
 
-    def replace(self, then: Callable[[], None], patience_s: float = 10.0) -> None:
+    def replace(self, then: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
         """Ends the one that runs; ``then`` is called when it is gone and the next one is on its way."""
         self._failures = 0
         self._end(then, patience_s)
@@ -102,11 +105,7 @@ class Child:
         return bool(self.pid) and wire.answers(self.program.socket, self.program.greeting)
 
     def bound_log(self) -> None:
-        """Cuts the child's log when it grew too large; it goes on writing at the new end (O_APPEND)."""
-        with contextlib.suppress(OSError):
-            if os.stat(self._log_path).st_size > LOG_MAX_BYTES:
-                save_end(self._log_path, self._log_path + ".1", LOG_KEPT_BYTES)
-                os.truncate(self._log_path, 0)
+        bound_log(self._log_path)
 
     def to_document(self) -> wire.Document:
         return {
@@ -115,6 +114,7 @@ class Child:
             "restarts": self.restarts,
             "since": self.since,
             "adopted": self.adopted,
+            "last_exit": self.last_exit,
             "version": self.version,
             "socket": self.program.socket,
             "ready": self.ready(),
@@ -128,12 +128,12 @@ class Child:
             then()
             return
         self._stopped.append(then)
-        pidfd = self._pidfd
-        _signal(pidfd, signal.SIGTERM)
+        pid = self.pid
+        _signal(self._pidfd, signal.SIGTERM)
 
         def insist() -> None:
-            if self._pidfd == pidfd:
-                _signal(pidfd, signal.SIGKILL)
+            if self.pid == pid:
+                _signal(self._pidfd, signal.SIGKILL)
 
         self._loop.later(patience_s, insist)
 
@@ -204,15 +204,33 @@ class Child:
 
     def _watch(self, pidfd: int) -> None:
         self._pidfd = pidfd
-        self._loop.watch(pidfd, READ, lambda _: self._exited())
+        pid = self.pid
+        self._loop.watch(pidfd, READ, lambda _: self._gone(pid))
 
-    def _exited(self) -> None:
+    def _gone(self, pid: int) -> None:
+        self.look()
+        if self.pid == pid:
+            # Adopted, so only its first keeper is told; or taken by ``reap`` in the instant after we looked.
+            self._exited("exit code not known")
+
+    def look(self) -> None:
+        """Takes the exit of a child of ours, if it has ended."""
+        if not self.pid or self.adopted:
+            return
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            self._exited(f"exit code {code}" if code >= 0 else f"signal {-code}")
+
+    def _exited(self, how: str) -> None:
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
         replaced = bool(self._stopped)
-        wire.report(f"{self.program.name} ({self.pid}) ended")
+        self.last_exit = how
+        wire.report(f"{self.program.name} ({self.pid}) ended: {how}")
         self.pid, self._pidfd = 0, -1
         if self._wanted:
             self.restarts += 1
@@ -228,6 +246,14 @@ class Child:
         self._failures = 0 if time.time() - self.since > STEADY_S else self._failures + 1
         delay = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** max(0, min(self._failures, 10) - 1))
         self._retry = self._loop.later(delay, self._spawn)
+
+
+def bound_log(path: str) -> None:
+    """Cuts a log that grew too large; whoever writes it goes on at the new end (O_APPEND)."""
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_size > LOG_MAX_BYTES:
+            save_end(path, path + ".1", LOG_KEPT_BYTES)
+            os.truncate(path, 0)
 
 
 def start_time(pid: int) -> int:
@@ -266,7 +292,7 @@ def become_subreaper() -> None:
 
 
 def reap() -> None:
-    """Takes every ended child; those that are supervised are told by their pidfd."""
+    """Takes every ended child that nobody else will: shims that became ours. Supervised ones are to be looked at before."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

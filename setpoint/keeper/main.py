@@ -64,6 +64,12 @@ class Keeper:
                 self._containerd().start()
         self._bound_logs()
 
+    def reap(self) -> None:
+        """Some child of ours has ended."""
+        for child in list(self._children.values()):
+            child.look()
+        children.reap()
+
     def serve(self, connection: Connection, request: Document) -> Document | None:
         op = field(request, "op", str)
         if op not in self._ops:
@@ -188,6 +194,7 @@ class Keeper:
     def _bound_logs(self) -> None:
         for child in self._children.values():
             child.bound_log()
+        children.bound_log(os.path.join(self._data_dir, "keeper", "keeper.log"))
         self._loop.later(children.LOG_CHECK_S, self._bound_logs)
 
 
@@ -228,7 +235,7 @@ def main(argv: Sequence[str]) -> int:
     children.raise_file_limit()
     loop = Loop()
     keeper = Keeper(loop, options)
-    loop.on_signals({signal.SIGTERM: loop.stop, signal.SIGINT: loop.stop, signal.SIGCHLD: children.reap})
+    loop.on_signals({signal.SIGTERM: loop.stop, signal.SIGINT: loop.stop, signal.SIGCHLD: keeper.reap})
     server = wire.Server(loop, os.path.join(options.run_dir, "keeper.sock"), keeper.serve)
     keeper.start()
     tell_systemd("READY=1")

@@ -69,6 +69,7 @@ async def test_killed_it_is_back_at_the_same_address(server: KeeperServer) -> No
     eventually(lambda: ask_containerd(first.address), within_s=5)
     assert time.monotonic() - started < 5
     assert server.child("containerd")["restarts"] == 1
+    assert server.child("containerd")["last_exit"] == "signal 9"
 
 
 async def test_a_killed_keeper_is_followed_by_one_that_adopts_it(server: KeeperServer) -> None:

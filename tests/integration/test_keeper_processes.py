@@ -20,7 +20,7 @@ from controllers.container.ports import LogWish, Stdio
 from setpoint.drivers.keeper import KeeperClient
 from setpoint.drivers.logs import LogLine, read_log
 from setpoint.drivers.pump import Pump
-from setpoint.keeper.children import start_time
+from setpoint.keeper.children import PATIENCE_S, start_time
 from setpoint.testing.keeper_server import KeeperServer, eventually
 from state.errors import Invalid, NotFound, Unavailable
 
@@ -363,6 +363,18 @@ async def test_attached_before_the_first_start_nothing_is_missed(server: KeeperS
     assert await asyncio.wait_for(stream.read(), 5) == ("stdout", b"prompt> ")
     await stream.close()
     os.close(out)
+
+
+async def test_a_pump_that_does_not_end_is_made_to(server: KeeperServer, pump: Pump) -> None:
+    """And the one after it is not: patience is with one process."""
+    await pump.open(WISH)
+    os.kill(server.child("pump")["pid"], signal.SIGSTOP)
+    pid = await server.client.upgrade_pump()
+    assert server.child("pump")["last_exit"] == "signal 9"
+    second = await server.client.upgrade_pump()
+    assert second != pid
+    await asyncio.sleep(PATIENCE_S + 0.5)
+    assert server.child("pump")["pid"] == second
 
 
 async def test_a_pump_of_an_older_version_is_replaced(server: KeeperServer, pump: Pump) -> None:
