@@ -63,6 +63,9 @@ def incoming(obj: Object, rules: KindRules) -> Object:
     for name in ("name", "namespace", "generateName", "uid", "resourceVersion"):
         if not isinstance(meta.get(name, ""), str):
             raise BadRequest(f"metadata.{name} must be a string, not {decoding.json_type(meta[name])}", kind=rules.kind)
+    entries = meta.get("managedFields", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadRequest("metadata.managedFields must be a list of objects", kind=rules.kind)
     if "/" not in rules.api_version:
         new.setdefault("apiVersion", rules.api_version)
     if rules.namespaced:
@@ -121,6 +124,8 @@ def replaced(old: Object, new: Object, rules: KindRules, *, subresource: Subreso
     if subresource == "status":
         if not rules.has_status:
             raise BadRequest(f"a {rules.kind} has no status subresource", kind=rules.kind)
+        if not isinstance(new.get("status", {}), dict):
+            raise Invalid("the status must be an object", causes=[Cause("status", "must be an object")], kind=rules.kind)
         meta = dict(was)
         new = {**old, "status": new["status"]} if "status" in new else _without(old, "status")
     else:
@@ -209,9 +214,6 @@ def check_metadata(new: Object, old: Object | None) -> None:
             message = f"no new finalizers can be added if the object is being deleted, found new finalizers {added}"
             causes.append(Cause("metadata.finalizers", message, "FieldValueForbidden"))
     causes += _owner_causes(meta)
-    entries = meta.get("managedFields")
-    if entries is not None and not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
-        causes.append(Cause("metadata.managedFields", "must be a list of entries"))
     if causes:
         kind, name = new.get("kind", ""), str(meta.get("name", ""))
         raise Invalid(f"{kind} {name} is invalid: " + "; ".join(map(str, causes)), causes=causes, kind=kind, name=name)
@@ -279,8 +281,8 @@ def _operate(box: dict[str, Any], operation: Object) -> None:
             raise BadRequest(f"JSON patch: no operation {kind!r}")
 
 
-def _pointer(text: str) -> list[str]:
-    if text and not text.startswith("/"):
+def _pointer(text: Any) -> list[str]:
+    if not isinstance(text, str) or (text and not text.startswith("/")):
         raise ValueError(f"{text!r} is no JSON pointer")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")]
 

@@ -115,6 +115,8 @@ class Rows:
 
     def find(self, connection: Connection, key: Key, *, tolerant: bool = False) -> Row | None:
         """The row of a key. Raises Unavailable if its key is lost, unless ``tolerant``."""
+        if not all(map(_encodable, key)):
+            return None
         row = connection.execute(self._one, {"k": key.kind, "ns": key.namespace, "n": key.name}).first()
         if row is None:
             return None
@@ -130,6 +132,8 @@ class Rows:
 
     def select(self, connection: Connection, kind: str, namespace: str) -> Iterator[Stored]:
         """All of a kind, in the order of namespace and name."""
+        if not _encodable(namespace):
+            return
         if namespace:
             rows = connection.execute(self._in_namespace, {"k": kind, "ns": namespace})
         else:
@@ -239,6 +243,11 @@ _UPDATE = (
     .where(OBJECTS.c.kind == bindparam("k"), OBJECTS.c.namespace == bindparam("ns"), OBJECTS.c.name == bindparam("n"))
     .values({name: bindparam(name) for name in ("uid", "revision", "body", "key_id", "owners", "checksum")})
 )
+
+
+def _encodable(text: str) -> bool:
+    """Whether UTF-8 can carry it: a lone surrogate names nothing that can be stored."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _place(key: Key, revision: int) -> bytes:

@@ -223,9 +223,10 @@ class SqliteStore:
     def _next_page(self, page: str, limit: int) -> Listing:
         try:
             number, epoch, start = json.loads(base64.urlsafe_b64decode(page))
-        except ValueError as exc:
+            start = int(start)
+        except (ValueError, TypeError) as exc:
             raise BadRequest("the continue token cannot be read") from exc
-        if epoch != self.epoch or number not in self._pages:
+        if epoch != self.epoch or not isinstance(number, int) or number not in self._pages:
             raise Gone("the provided continue parameter is too old: list again from the beginning")
         rest, revision, counted = self._pages[number]
         self._pages.move_to_end(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,22 @@ class UpdateContract:
         await store.create(configmap(), manager="m")
         with pytest.raises(StateError):
             await store.patch(key(configmap()), {"status": {"x": 1}}, manager="m", subresource="status")
+
+    @pytest.mark.parametrize("manager", ["m", "setpoint-agent"])
+    async def test_a_status_that_is_none(self, store: Store, manager: str) -> None:
+        made = await store.create(container(), manager="m")
+        with pytest.raises((BadRequest, Invalid)):
+            await store.patch(made.key, {"status": 5}, manager=manager, subresource="status")
+        assert await store.get(made.key) == made
+
+    @pytest.mark.parametrize("entries", [5, ["x"]])
+    async def test_managed_fields_that_are_none(self, store: Store, entries: Any) -> None:
+        made = await store.create(container(), manager="m")
+        patch = {"metadata": {"managedFields": entries}}
+        with pytest.raises((BadRequest, Invalid)):
+            await store.patch(made.key, patch, manager="setpoint-agent")
+        with pytest.raises((BadRequest, Invalid)):
+            await store.patch(made.key, patch, manager="setpoint-agent", subresource="status")
 
     async def test_the_agents_status_is_tracked_under_the_subresource(self, store: Store) -> None:
         await store.create(container(), manager="m")
@@ -217,6 +234,7 @@ class PatchContract:
             {"op": "add", "path": "/data/a/below", "value": "x"},
             {"op": "fly", "path": "/data"},
             {"op": "add"},
+            {"op": "copy", "from": 5, "path": "/data/b"},
         ],
         ids=str,
     )
