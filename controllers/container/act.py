@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controllers.container import preparing
-from controllers.container.memory import Memory, Revision, dump
+from controllers.container.memory import Launched, Memory, Revision, dump
 from controllers.container.model import (
     Admit,
     Create,
@@ -37,6 +37,7 @@ from controllers.container.node import Node
 from controllers.container.observe import Written
 from controllers.container.oci import build, live_resources
 from controllers.container.ports import Instance, LogWish, NewInstance
+from controllers.container.restarting import seconds_between
 from controllers.container.view import RuntimeView
 from controllers.engine.budget import Budget
 from state.errors import AlreadyExists, NotFound
@@ -126,6 +127,8 @@ class Actor:
             name=work.want.key.name,
             next_revision=newest.revision + 1,
             current=revision,
+            launches=1,
+            launched=_recalled(work, newest, revision, step) if newest.task is not None else None,
             restarted_at=work.want.restarted_at,
             retried_at=work.want.retried_at,
         )
@@ -314,6 +317,13 @@ def _revision(mem: Memory, number: int) -> Revision:
         if revision is not None and revision.number == number:
             return revision
     raise AlreadyExists(f"no revision {number} in memory")
+
+
+def _recalled(work: Pass, instance: Instance, revision: Revision, step: Recall) -> Launched:
+    """The run that is under way; when it began is known from the status at best."""
+    at = str(work.want.status.get("startedAt") or step.wall)
+    age_s = max(0.0, seconds_between(at, step.wall))
+    return Launched(instance.revision, 1, at, step.now.plus(-age_s), live=revision.live, refs=work.seen.env_refs)
 
 
 def _number(name: str) -> int:

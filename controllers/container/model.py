@@ -126,6 +126,9 @@ class Remember:
 class Recall:
     """The ledger knows nothing of records that carry this uid: read them back from the node."""
 
+    now: Instant
+    wall: str
+
 
 @dataclass(frozen=True, slots=True)
 class Resolve:

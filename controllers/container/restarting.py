@@ -100,13 +100,14 @@ def _record(mem: Memory, launched: Launched, exit: Exit | None, now: Instant, wa
 def _ran_s(launched: Launched, record: ExitRecord, now: Instant) -> float:
     """How long the task ran. An exit that nobody watched is dated by its shim's wall clock, held inside what is possible."""
     passed = now.since(launched.instant)
-    told = _seconds_between(launched.at, record.finished_at)
+    told = seconds_between(launched.at, record.finished_at)
     if passed is None:
         return max(0.0, told)
     return min(max(0.0, told), passed) if told > 0 else passed
 
 
-def _seconds_between(start: str, end: str) -> float:
+def seconds_between(start: str, end: str) -> float:
+    """Between two RFC 3339 times; 0 when one cannot be read."""
     try:
         return (_parse(end) - _parse(start)).total_seconds()
     except ValueError:

@@ -56,11 +56,15 @@ class AgentServer:
     def pid(self) -> int:
         return self._process.pid if self._process else 0
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self, *, wait: bool = True, dying: tuple[str, str, str] | None = None) -> None:
+        """``dying``: (site, when, about), as :mod:`setpoint.testing.dying_agent` takes them."""
         config = self.base / "agent.yaml"
         config.write_text("".join(f"{name}: {value}\n" for name, value in self._settings.items()))
         argv = [sys.executable, "-m", "setpoint", "agent", "--config", str(config)]
         argv += ["--data-dir", str(self.data_dir), "--run-dir", str(self.run_dir)]
+        if dying:
+            argv = [sys.executable, "-m", "setpoint.testing.dying_agent", *dying, str(config)]
+            argv += [str(self.data_dir), str(self.run_dir)]
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, start_new_session=True

@@ -10,5 +10,5 @@ def unseen(s: Situation) -> Plan | None:
     if s.want.held:
         return Plan()
     if s.mem.next_revision == 1 and s.seen.instances:
-        return Plan((Recall(),))
+        return Plan((Recall(s.now, s.wall),))
     return None
