@@ -19,6 +19,7 @@ import structlog
 
 from controllers.registry import WATCHED
 from setpoint.assembly import Assembly, assemble
+from setpoint.notifying import notify
 from setpoint.settings import Settings
 from state.errors import Conflict, StateError, Unavailable
 
@@ -47,6 +48,7 @@ async def _live(parts: Assembly) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     await parts.api.start()
+    notify("READY=1")
     log.info("serving", socket=str(parts.settings.run_dir / "api.sock"))
     works: list[Coroutine[Any, Any, None]] = [
         _follow_containerd(parts),
@@ -91,6 +93,7 @@ async def _guard_keeper(parts: Assembly) -> None:
         try:
             await parts.keeper.connect_or_start()
             await parts.loop.view.relist()
+            await parts.containerd.sweep_shims()
         except StateError as error:
             log.warning("resync failed", error=error.message)
 
@@ -113,6 +116,7 @@ async def _settle(parts: Assembly) -> None:
 
 
 async def _end(parts: Assembly) -> None:
+    notify("STOPPING=1")
     running = parts.acts.running()
     if parts.settings.on_exit == "stop":
         stopped = await parts.acts.halt()

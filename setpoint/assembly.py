@@ -122,6 +122,7 @@ async def assemble(settings: Settings) -> Assembly:
     )
     driver = ExecDriver(channel)
     execs = Execs(driver, settings.run_dir / "exec")
+    execs.sweep()
     sessions = Sessions(settings.data_dir, containerd, driver, execs, pump, clock)
     operations = Operations(
         containers=ContainerActs(node, loop.view, loop.engine, clock, sessions),

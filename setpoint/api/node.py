@@ -42,6 +42,7 @@ class NodeRoutes:
         yield web.delete(f"{PREFIX}/images", self.remove_image)
         yield web.post(f"{PREFIX}/images/load", self.load)
         yield web.post(f"{PREFIX}/images/pull", self.pull)
+        yield web.post(f"{PREFIX}/node/stop", self.halt)
         yield web.get(f"{PREFIX}/info", self.info)
         yield web.get(f"{PREFIX}/doctor", self.doctor)
 
@@ -96,6 +97,9 @@ class NodeRoutes:
         async with self._streams.until_closed():
             await _send(response, self._operations.images.pull(reference, credentials))
         return response
+
+    async def halt(self, _request: web.Request) -> web.StreamResponse:
+        return reply({"stopped": await self._operations.node.halt()})
 
     async def info(self, _request: web.Request) -> web.StreamResponse:
         return reply(await self._operations.node.info())

@@ -194,6 +194,10 @@ class NodeOperations(Protocol):
 
     async def doctor(self) -> Sequence[Check]: ...
 
+    async def halt(self) -> int:
+        """Before the host goes down: stops what runs, within each one's grace period, and lets nothing start until the agent
+        is started again. The declarations stay. Returns how many were stopped."""
+
     async def ready(self) -> Sequence[Check]:
         """Ready when all are ok. Must answer at once and from memory."""
 

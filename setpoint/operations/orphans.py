@@ -31,10 +31,10 @@ class OrphanActs:
         obj: Object = {
             "apiVersion": API_VERSION,
             "kind": "Container",
-            "metadata": {"name": instance.name, "namespace": instance.namespace, "uid": instance.uid},
+            "metadata": {"name": instance.name, "namespace": instance.namespace},
             "spec": spec,
         }
-        await self._store.restore(obj, manager=ADOPTER)
+        await self._store.restore(obj, uid=instance.uid, manager=ADOPTER)
         return key_of(obj)
 
     async def remove(self, id: str) -> None:

@@ -202,6 +202,9 @@ class FakeNode:
     async def info(self) -> Object:
         return {"name": "fake"}
 
+    async def halt(self) -> int:
+        return 3
+
     async def doctor(self) -> Sequence[Check]:
         return [Check("root", True, "uid 0", "uid 0")]
 

@@ -168,6 +168,10 @@ class SqliteStore:
     async def create(self, obj: Object, *, manager: str, dry_run: bool = False) -> Stored:
         return await self._write(lambda c: self._writer.create(c, obj, manager), dry_run)
 
+    async def restore(self, obj: Object, *, uid: str, manager: str) -> Stored:
+        """Creates an object again under the uid it had: for adoption. Not part of the Store protocol. Raises as ``create``."""
+        return await self._write(lambda c: self._writer.create(c, obj, manager, uid), dry_run=False)
+
     async def update(self, obj: Object, *, manager: str, subresource: Subresource = "", dry_run: bool = False) -> Stored:
         return await self._write(lambda c: self._writer.update(c, obj, manager, subresource), dry_run)
 

@@ -58,10 +58,11 @@ class Transactions:
         self._ids = ids
         self._admit = admit
 
-    def create(self, connection: Connection, obj: Object, manager: str) -> Stored:
+    def create(self, connection: Connection, obj: Object, manager: str, uid: str = "") -> Stored:
+        """``uid``: of an object that existed before, and whose things on the node carry it; else a fresh one."""
         rules = self._rules_for(obj)
         sent = writes.incoming(obj, rules)
-        new = writes.created(sent, rules, uid=self._ids.uid(), now=self._now())
+        new = writes.created(sent, rules, uid=uid or self._ids.uid(), now=self._now())
         self._check_room(connection, key_of(new))
         new["metadata"].pop("managedFields", None)
         admitted = self._admit(new, None)
