@@ -69,7 +69,7 @@ def main() -> None:
     def deadly(**ports: Any) -> Node:
         return Node(**{name: Deadly(name, obj, fuse) if name in PORTS else obj for name, obj in ports.items()})
 
-    assembly.Node = deadly  # type: ignore[attr-defined]
+    assembly.Node = deadly  # type: ignore[attr-defined,assignment]
     asyncio.run(run(load(Path(config), {"data_dir": data_dir, "run_dir": run_dir})))
 
 
