@@ -38,7 +38,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # The peer is on this host: a new attempt costs nothing, so that a restarted containerd is found within half a second.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Not a back-off, whatever its name: how long one attempt may take. A busy host needs more than the blink that others do.
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 500),
     # A channel of its own per object: two channels to one target would else share one connection and its back-off.
     ("grpc.use_local_subchannel_pool", 1),

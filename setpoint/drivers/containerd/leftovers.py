@@ -118,12 +118,21 @@ def kill(pid: int, still_ours: Callable[[], bool]) -> None:
             os.close(handle)
 
 
+def left(namespace: str, id: str, spec: Object) -> bool:
+    """Whether there is anything of a container on this host besides its record and snapshot."""
+    return bool(_groups(id, spec)) or (RUNC_ROOT / namespace / id).exists()
+
+
+def _groups(id: str, spec: Object) -> list[Path]:
+    return [folder for folder in cgroups.folders(spec) if id in folder.name]
+
+
 async def end_processes(id: str, spec: Object) -> int:
     """Nobody lives in the container's control group any more, and the group is gone. Returns how many were ended.
 
     A group whose name does not hold the container's id may be shared, and is left alone.
     """
-    found = [folder for folder in cgroups.folders(spec) if id in folder.name]
+    found = _groups(id, spec)
     ended: set[int] = set()
     loop = asyncio.get_running_loop()
     until = loop.time() + END_DEADLINE_S

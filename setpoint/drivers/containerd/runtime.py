@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ KILL_DEADLINE_S = 10.0
 """From SIGKILL to the shim's word that the process is gone; longer means a process in uninterruptible sleep."""
 YOUNG_SHIM_S = 5.0
 """A shim this young may belong to a ``Tasks.Create`` that is still under way; they take 30 to 300 ms."""
-FORGET_DEADLINE_S = 3.0
+FORGET_DEADLINE_S = 10.0
 """From a shim's end to containerd's having cleaned up after it, which takes it one more fork of the shim."""
 SHIM_TIMEOUT_S = 1.9
 """A little less than what containerd allows a shim to answer (``io.containerd.timeout.task.state``)."""
@@ -68,8 +67,6 @@ class Containerd:
             await self._channel.call(rpc.NAMESPACE_UPDATE, namespaces_pb2.UpdateNamespaceRequest(namespace=new))
 
     async def create(self, new: NewInstance) -> None:
-        if not _runtime_installed(new.runtime):
-            raise NotFound(f"runtime {new.runtime} is not installed", kind="Runtime", name=new.runtime)
         record = records.record(new, self._engine, self._snapshotter)
         try:
             # The record first: it is what keeps the snapshot from garbage collection.
@@ -145,8 +142,8 @@ class Containerd:
         await self._create_task(record, stdio)
         try:
             reply = await self._channel.patient(rpc.TASK_START, tasks_pb2.StartRequest(container_id=id), wait_s=TASK_PATIENCE_S)
-        except InDoubt:
-            raise
+        except (InDoubt, Unavailable) as error:
+            raise InDoubt(f"the task of {id} was made, and may or may not have started: {error.message}") from error
         except StateError as error:
             await self.reap(id, force=True)
             raise start_failed(error) from error
@@ -185,7 +182,7 @@ class Containerd:
             return self._told.exit(id)
         if task.status != process_pb2.STOPPED:
             raise Unavailable(f"container {id} has not ended {KILL_DEADLINE_S:g} s after SIGKILL", kind="Container", name=id)
-        record = await self._record(id)
+        record = await self._record(id) if task.exit_status == 128 + SIGKILL else None
         exit = records.told_exit(task, oom=self._oom(record, task))
         self._told.reaping(id, task.pid, exit)
         with contextlib.suppress(NotFound):
@@ -293,7 +290,13 @@ class Containerd:
         id = request.container_id
         self._launching.add(id)  # until containerd has answered, which may be long after we stopped waiting
         settled = partial(self._launching.discard, id)
-        await self._channel.patient(rpc.TASK_CREATE, request, wait_s=TASK_PATIENCE_S, settled=settled)
+        try:
+            await self._channel.patient(rpc.TASK_CREATE, request, wait_s=TASK_PATIENCE_S, settled=settled)
+        except StateError as error:
+            if error.message.endswith((f"{id}: file exists", f"{id}: file exists: unknown")):
+                # The bundle of a shim that has just ended: containerd is still cleaning up.
+                raise AlreadyExists(error.message, kind="Container", name=id) from error
+            raise
 
     async def _clear_way(self, request: tasks_pb2.CreateTaskRequest, error: AlreadyExists) -> None:
         """After a crash containerd 1.6 takes up a shim that never had a task: none to show, and yet AlreadyExists.
@@ -320,9 +323,10 @@ class Containerd:
 
     async def _end_leftovers(self, record: containers_pb2.Container) -> None:
         """No process of a container without a task lives on, and runc has forgotten it."""
-        if await self._task(record.id) is None:
-            await leftovers.end_processes(record.id, records.unpacked(record.spec))
-            leftovers.forget_state(self._channel.namespace, record.id)
+        spec, namespace = records.unpacked(record.spec), self._channel.namespace
+        if leftovers.left(namespace, record.id, spec) and await self._task(record.id) is None:
+            await leftovers.end_processes(record.id, spec)
+            leftovers.forget_state(namespace, record.id)
 
     async def _settle(self, id: str, wanted: str, error: StateError) -> None:
         task = await self._task(id)
@@ -369,7 +373,3 @@ def _require_old(shim: leftovers.Shim) -> None:
 
 def _no_image(image: str) -> NotFound:
     return NotFound(f"image {image} is not unpacked on this node", kind="Image", name=image)
-
-
-def _runtime_installed(name: str) -> bool:
-    return name.startswith("io.containerd.") or shutil.which(name) is not None
