@@ -131,6 +131,8 @@ class _Session:
                 tasks.append(asyncio.ensure_future(self._feed(ws, self._terminal.stdin)))
             try:
                 await self._until_end(tasks)
+                if self._end is not None and self._end.detached:
+                    await ws.close()  # a closing handshake: what was typed before is taken first
             except asyncio.CancelledError:
                 if self._end is None:
                     raise
