@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import glob
+import json
 import os
 import signal
 import socket
@@ -208,6 +209,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--no-containerd", action="store_true", help="never run one")
     parser.add_argument("--detach", action="store_true", help="go to the background, in a session of its own")
     parser.add_argument(
+        "--stop",
+        action="store_true",
+        help="end the keeper of this run dir with its pump and its containerd; stop the agent and the containers before",
+    )
+    parser.add_argument(
         "--log-links", default="", metavar="DIR", help="where symlinks to the log files go (/var/log/containers)"
     )
     options = parser.parse_args(argv)
@@ -221,6 +227,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Runs until ``stop`` or SIGTERM; 75 when another keeper has this run dir."""
     options = parse(argv)
+    if options.stop:
+        return stop(options.run_dir)
     os.umask(0o022)
     for folder, mode in ((options.data_dir, 0o700), (options.run_dir, 0o711)):
         os.makedirs(folder, mode=mode, exist_ok=True)
@@ -241,6 +249,25 @@ def main(argv: Sequence[str]) -> int:
     tell_systemd("READY=1")
     loop.run()
     server.close()
+    return 0
+
+
+def stop(run_dir: str) -> int:
+    """Asks the keeper of ``run_dir`` to end with everything that it keeps; none there is fine."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(os.path.join(run_dir, "keeper.sock"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            wire.report(f"there is no keeper for {run_dir}")
+            return 0
+        sock.sendall(b'{"op":"stop","containerd":true}\n')
+        with sock.makefile("rb") as replies:
+            reply = json.loads(replies.readline() or b"{}")
+    if not reply.get("ok"):
+        wire.report(f"the keeper did not stop: {reply.get('message', 'it hung up')}")
+        return 1
+    lock(os.path.join(run_dir, "keeper", "keeper.lock"), wait=True)  # it is free once the process is gone
+    wire.report(f"stopped {', '.join(['keeper', *reply['stopped']])}")
     return 0
 
 
