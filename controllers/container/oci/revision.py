@@ -16,6 +16,7 @@ from typing import Any
 from controllers.container.oci import quantity
 from controllers.container.oci.inputs import clean_path
 from controllers.container.oci.resources import PIDS
+from state.errors import Invalid
 from state.objects import Object
 from state.references import normalise
 
@@ -56,7 +57,7 @@ def _capability(value: object) -> str:
 def _reference(value: object) -> object:
     try:
         return normalise(str(value))
-    except ValueError:
+    except Invalid:
         return value
 
 
