@@ -61,8 +61,12 @@ def _main(argv: list[str]) -> int:
     if argv[:1] in (["keeper"], ["--version"]) or argv == ["version", "--client"]:
         return _at_once(argv)
     try:
-        argv = prepare(argv)
-        return _dispatch(argv)
+        if argv[:1] == ["__complete"]:
+            from setpoint.cli.completing import complete
+
+            sys.stdout.write("".join(f"{word}\n" for word in complete(argv[1:])))
+            return DONE
+        return _dispatch(prepare(argv))
     except Failed as exc:
         return _tell(exc.lines, exc.code)
 

@@ -53,10 +53,10 @@ def apply(
     deadline = Deadline.after(seconds(timeout)) if wait else Deadline()
     objects = [_placed(obj, namespace) for obj in files.objects(files_, recursive=recursive)]
     client = connect()
-    results = client.apply(
+    results = _apply(
+        client,
         objects,
         force=force,
-        takeFrom=list(TAKEN),
         dryRun=dry_run,
         createNamespaces=create_namespace,
         applySet={"name": applyset, "prune": prune} if applyset else None,
@@ -65,6 +65,16 @@ def apply(
     if wait and not dry_run:
         for obj in [result["object"] for result in results if result["outcome"] != "pruned"]:
             waiting.until(client, obj, waiting.settled, deadline, "being as declared")
+
+
+def _apply(client: Client, objects: list[Object], **how: Any) -> list[Object]:
+    """As a file's manager; a missing namespace is told with the way out."""
+    try:
+        return client.apply(objects, takeFrom=list(TAKEN), **how)
+    except NotFound as exc:
+        if "namespace" in exc.message and not how.get("createNamespaces"):
+            raise NotFound(f"{exc.message}: --create-namespace makes it") from None
+        raise
 
 
 def _placed(obj: Object, namespace: str) -> Object:
@@ -88,7 +98,7 @@ def _show(results: list[Object], output: str, dry_run: bool) -> None:
         who = named(result["object"])
         out(who if output == "name" else f"{who} {paint(result['outcome'])}{' (dry run)' if dry_run else ''}")
         for field, manager in result["taken"]:
-            note(f"{who}: {field} was held by {manager}; it is the file's now")
+            note(f"{who}: {field.lstrip('.')} was held by {manager}; it is the file's now")
 
 
 def delete(
@@ -218,9 +228,10 @@ def plan(
     """Show what the node would do if the files were applied. Changes nothing."""
     objects = [_placed(obj, namespace) for obj in files.objects(files_, recursive=recursive)]
     client = connect()
-    how = {"force": force, "takeFrom": list(TAKEN), "createNamespaces": create_namespace}
-    outcomes = {named(result["object"]): result["outcome"] for result in client.apply(objects, dryRun=True, **how)}
-    plans = client.request("POST", "/setpoint/v1/plan", body={"objects": objects, **how})["plans"]
+    how = {"force": force, "createNamespaces": create_namespace}
+    outcomes = {named(result["object"]): result["outcome"] for result in _apply(client, objects, dryRun=True, **how)}
+    body = {"objects": objects, "takeFrom": list(TAKEN), **how}
+    plans = client.request("POST", "/setpoint/v1/plan", body=body)["plans"]
     if output:
         sys.stdout.write(json_text({"plans": plans}) if output == "json" else yaml_text({"plans": plans}))
     else:
@@ -258,7 +269,7 @@ def diff(
 
     objects = [_placed(obj, namespace) for obj in files.objects(files_, recursive=recursive)]
     client = connect()
-    results = client.apply(objects, dryRun=True, takeFrom=list(TAKEN), force=force, createNamespaces=create_namespace)
+    results = _apply(client, objects, dryRun=True, force=force, createNamespaces=create_namespace)
     differ = False
     for result in results:
         new, who = result["object"], named(result["object"])

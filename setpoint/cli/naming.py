@@ -141,7 +141,7 @@ def _hinted(client: Client, target: Target, namespace: str, exc: NotFound) -> No
     message = f"there is no {target.kind.singular} {target.name!r}{where}"
     others = [obj["metadata"] for obj in client.list(target.kind)["items"]]
     elsewhere = [meta["namespace"] for meta in others if meta["name"] == target.name and meta.get("namespace")]
-    near = difflib.get_close_matches(target.name, [meta["name"] for meta in others], 1, 0.75)
+    near = difflib.get_close_matches(target.name, [meta["name"] for meta in others], 1, 0.6)
     if elsewhere:
         message += f"; there is one in {elsewhere[0]}: add -n {elsewhere[0]}"
     elif near:

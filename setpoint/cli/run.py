@@ -17,7 +17,7 @@ from setpoint.cli.following import Deadline, one
 from setpoint.cli.options import Namespace, connect
 from setpoint.cli.printing import json_text, note, out, yaml_text
 from setpoint.cli.sessions import environment, join
-from state.errors import Conflict, NotFound
+from state.errors import Conflict, NotFound, StateError
 from state.objects import Object
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def _over(client: Client, obj: Object, end: Object) -> int:
         for chunk in client.logs(naming.container_type(), meta["namespace"], meta["name"]):
             sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
-    except NotFound:
-        pass
+    except StateError:
+        pass  # its log went with it, or nothing of it ever ran: the code is what counts
     status = end.get("status") or {}
     last = status.get("lastExit") or status
     if last.get("reason") == "StartError" or last.get("exitCode") is None:

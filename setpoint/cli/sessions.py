@@ -48,6 +48,7 @@ def exec_(
     target, command = naming.one_container(words or ())
     if not command:
         raise wrong_use("say what to run: setpoint exec NAME -- COMMAND")
+    tty = terminal_wanted(stdin, tty)
     client = connect()
     meta = naming.read(client, target, namespace)["metadata"]
     path = object_path(naming.container_type(), meta["namespace"], meta["name"], "exec")
@@ -109,8 +110,6 @@ def session(
     if tty and sys.stdout.isatty():
         size = os.get_terminal_size(sys.stdout.fileno())
         query = {**query, "width": size.columns, "height": size.lines}
-    if tty and stdin and not sys.stdin.isatty():
-        note("stdin is no terminal: -t gives the process one all the same")
     sys.stdout.flush()
     raw = tty and stdin and sys.stdin.isatty()
     end = run_session(
@@ -122,6 +121,14 @@ def session(
     if end.message:
         note(end.message)
     return end.code if end.code >= 0 else 1
+
+
+def terminal_wanted(stdin: bool, tty: bool) -> bool:
+    """``-t`` without a terminal at our own stdin is left out: the end of a pipe would hang up the process's terminal."""
+    if tty and stdin and not sys.stdin.isatty():
+        note("stdin is no terminal: -t is left out")
+        return False
+    return tty
 
 
 def environment(pairs: Any) -> list[str]:
