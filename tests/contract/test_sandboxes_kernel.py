@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,7 +112,13 @@ async def test_without_room_it_is_unavailable(sandboxes: NetworkNamespaces, tmp_
 
 
 def _sleeper(path: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["nsenter", f"--net={path}", "sleep", "60"])
+    """A process that is in the namespace by the time it is returned."""
+    process = subprocess.Popen(["nsenter", f"--net={path}", "sleep", "60"])
+    inside = os.stat(path).st_ino
+    deadline = time.monotonic() + 10
+    while os.stat(f"/proc/{process.pid}/ns/net").st_ino != inside and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return process
 
 
 @pytest.mark.skipif(shutil.which("nsenter") is None, reason="needs nsenter")
