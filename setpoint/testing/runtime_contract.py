@@ -22,6 +22,7 @@ from setpoint.testing.runtime_rig import (
     run,
     see,
     stopped,
+    until,
 )
 from state.errors import AlreadyExists, Conflict, Denied, NotFound, StateError
 
@@ -280,9 +281,14 @@ class ExitContract:
 
     async def test_a_handler_decides(self, rig: RuntimeRig) -> None:
         id, _ = await run(rig, OBEDIENT)
-        await rig.sleep(0.2)
-        await rig.runtime.signal(id, SIGTERM)
-        seen = await stopped(rig, id)
+
+        async def obeyed() -> bool:
+            with contextlib.suppress(NotFound):
+                await rig.runtime.signal(id, SIGTERM)  # once more: it may not have had its handler yet
+            return (await see(rig, id)).task == "STOPPED"
+
+        await until(rig, obeyed)
+        seen = await see(rig, id)
         assert seen.exit is not None
         assert seen.exit.code == 5
 
@@ -427,9 +433,9 @@ class PauseContract:
         assert (await see(rig, id)).task == "RUNNING"
 
     async def test_a_paused_process_does_not_end(self, rig: RuntimeRig) -> None:
-        id, _ = await run(rig, ["sh", "-c", "sleep 0.4; exit 6"])
+        id, _ = await run(rig, ["sh", "-c", "sleep 1; exit 6"])
         await rig.runtime.pause(id)
-        await rig.sleep(0.8)
+        await rig.sleep(1.5)
         assert (await see(rig, id)).task == "PAUSED"
         await rig.runtime.resume(id)
         seen = await stopped(rig, id)

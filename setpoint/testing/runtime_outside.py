@@ -121,6 +121,29 @@ class MeddlingContract:
         await dead(rig, pid)
         await rig.runtime.launch(id, NULL)
 
+    async def test_a_task_deleted_by_somebody_is_always_told(self, rig: RuntimeRig) -> None:
+        async with listening(rig) as listener:
+            for _ in range(8):
+                id, _ = await run(rig)
+                await listener.heard(rig, id, "/tasks/start")
+                before = len(listener.topics(id))
+                await rig.hands.delete_task(id)
+
+                async def told(id: str = id, before: int = before) -> bool:
+                    return len(listener.topics(id)) > before
+
+                await until(rig, told, within_s=2.0)
+
+    async def test_a_task_that_was_there_before_is_followed_too(self, rig: RuntimeRig) -> None:
+        id, _ = await run(rig)
+        async with listening(rig) as listener:
+            await rig.hands.delete_task(id)
+
+            async def told() -> bool:
+                return bool(listener.topics(id))
+
+            await until(rig, told, within_s=2.0)
+
     async def test_record_deleted_by_somebody(self, rig: RuntimeRig) -> None:
         made = new(rig)
         await rig.runtime.create(made)
@@ -229,13 +252,13 @@ class EventsContract:
             await stopped(rig, made.id)
             await rig.runtime.reap(made.id)
             await rig.runtime.remove(made.id)
-            await listener.heard(rig, made.id, "/containers/delete")
             assert exited.exit is not None
             assert exited.exit.code == 3
-            topics = listener.topics(made.id)
-            assert (topics[0], topics[-1]) == ("/containers/create", "/containers/delete")
-            # Not in order: a process that ends at once may be told to have ended before it is told to have started.
-            assert sorted(topics[1:-1]) == ["/tasks/create", "/tasks/delete", "/tasks/exit", "/tasks/start"]
+            # Not in order: containerd and the shim both publish, and do not wait for each other. Nor is a delete always told.
+            topics = {f"/tasks/{what}" for what in ("create", "start", "exit")} | {"/containers/create", "/containers/delete"}
+            for topic in topics:
+                await listener.heard(rig, made.id, topic)
+            assert set(listener.topics(made.id)) - {"/tasks/delete"} == topics
 
     async def test_an_event_alone_is_no_true_exit(self, rig: RuntimeRig) -> None:
         async with listening(rig) as listener:
@@ -253,10 +276,10 @@ class EventsContract:
             await listener.heard(rig, id, "/tasks/resumed")
 
     async def test_a_reap_tells_no_exit_again(self, rig: RuntimeRig) -> None:
-        async with listening(rig) as listener:
+        async with listening(rig):
             id, _ = await run(rig)
             await rig.runtime.reap(id, force=True)
-            await listener.heard(rig, id, "/tasks/delete")
+            await rig.sleep(0.1)  # for late events of what is known already
             assert (await see(rig, id)).exit is None
 
     async def test_two_listeners_hear_the_same(self, rig: RuntimeRig) -> None:
