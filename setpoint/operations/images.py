@@ -8,8 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from controllers.container.memory import load
 from setpoint.api.operations import ImageRow, PullProgress
 from setpoint.drivers.images.node import NodeImages
+from state.errors import Unavailable
 from state.ledger import CONTAINERS, Ledger
 from state.objects import Object
+
+CONTAINERD_PATIENCE_S = 15.0
+"""An agent that has just started serves before its containerd does: a load waits for it, rather than fail."""
+_POLL_S = 0.1
 
 
 def users(ledger: Ledger, reference: str, digest: str) -> Sequence[str]:
@@ -34,7 +39,21 @@ class ImageActs:
         return [ImageRow(r.reference, r.digest, r.size_bytes, r.created_at, r.used_by) for r in rows]
 
     async def load(self, archive: AsyncIterator[bytes]) -> Sequence[str]:
+        await self._containerd()
         return await self._images.load(archive)
+
+    async def _containerd(self) -> None:
+        """It answers. Raises Unavailable."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + CONTAINERD_PATIENCE_S
+        while True:
+            try:
+                await self._images.list()
+                return
+            except Unavailable as error:
+                if loop.time() > until:
+                    raise Unavailable(f"containerd does not answer: {error.message}") from error
+            await asyncio.sleep(_POLL_S)
 
     async def remove(self, reference: str) -> None:
         await self._images.remove(reference)
