@@ -49,12 +49,19 @@ class Terminal:
 
 
 def run_session(
-    client: Client, path: str, query: Query, terminal: Terminal, *, on_signal: Callable[[int], None] | None = None
+    client: Client,
+    path: str,
+    query: Query,
+    terminal: Terminal,
+    *,
+    on_signal: Callable[[int], None] | None = None,
+    on_joined: Callable[[], None] | None = None,
 ) -> SessionEnd:
     """Runs to the end. ``path``: ``…/exec`` or ``…/attach``. ``on_signal``: what to do on SIGINT and SIGTERM instead of
-    leaving, such as passing them on to the container. Raises the API's errors, AgentUnreachable."""
+    leaving, such as passing them on to the container. ``on_joined``: called when an attach that waits is in its place.
+    Raises the API's errors, AgentUnreachable."""
     with _raw(terminal):
-        return asyncio.run(_Session(terminal, on_signal).run(client, path, query))
+        return asyncio.run(_Session(terminal, on_signal, on_joined).run(client, path, query))
 
 
 @contextlib.contextmanager
@@ -91,9 +98,15 @@ class DetachKeys:
 
 
 class _Session:
-    def __init__(self, terminal: Terminal, on_signal: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        on_signal: Callable[[int], None] | None,
+        on_joined: Callable[[], None] | None = None,
+    ) -> None:
         self._terminal = terminal
         self._on_signal = on_signal
+        self._on_joined = on_joined
         self._end: SessionEnd | None = None
         self._failure: StateError | None = None
 
@@ -186,6 +199,8 @@ class _Session:
                 continue
             channel, data = message.data[0], message.data[1:]
             if channel in outputs:
+                if not data and self._on_joined is not None:
+                    self._on_joined()
                 try:
                     _write_all(outputs[channel], data)
                 except BrokenPipeError:

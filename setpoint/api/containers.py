@@ -79,9 +79,11 @@ class Containers:
     async def attach(self, request: web.Request) -> web.StreamResponse:
         key = await self._key(request)
         query = request.query
-        asked = AttachRequest(*(queries.flag(query, name) for name in ("stdin", "stdout", "stderr", "tty")))
+        asked = AttachRequest(*(queries.flag(query, name) for name in ("stdin", "stdout", "stderr", "tty", "wait")))
         wanted = _wanted(asked.stdin, asked.stdout, asked.stderr, asked.tty)
-        return await serve_session(request, lambda: self._operations.attach(key, asked), wanted, self._streams)
+        return await serve_session(
+            request, lambda: self._operations.attach(key, asked), wanted, self._streams, greet=asked.wait
+        )
 
     async def log(self, request: web.Request) -> web.StreamResponse:
         key = await self._key(request)

@@ -33,12 +33,14 @@ class ExecRequest:
 
 @dataclass(frozen=True, slots=True)
 class AttachRequest:
-    """Which of the container's streams to join. What was printed before is in the log, not here."""
+    """Which of the container's streams to join. What was printed before is in the log, not here. ``wait``: if it does not run,
+    its next start is waited for, and nothing that it then prints is missed."""
 
     stdin: bool = False
     stdout: bool = True
     stderr: bool = True
     tty: bool = False
+    wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

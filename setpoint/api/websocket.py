@@ -29,12 +29,18 @@ _CHANNEL = {"stdout": STDOUT, "stderr": STDERR}
 
 
 async def serve_session(
-    request: web.Request, start: Callable[[], Awaitable[StreamSession]], wanted: frozenset[str], streams: Streams
+    request: web.Request,
+    start: Callable[[], Awaitable[StreamSession]],
+    wanted: frozenset[str],
+    streams: Streams,
+    *,
+    greet: bool = False,
 ) -> web.StreamResponse:
     """Starts a session and carries it until the process ends or the client leaves. ``wanted``: stdin, stdout, stderr.
 
     What is wrong with the request is an HTTP error. Whether the session starts is known after the upgrade only, so that no
     process is begun for a client that cannot speak with it; its failure is the Status on channel 3, as any later one.
+    ``greet``: an empty message on channel 1 says that the session is there, before anything is printed.
     """
     ws = web.WebSocketResponse(protocols=(V5, V4), max_msg_size=_MAX_MESSAGE, compress=False, autoclose=True)
     if request.headers.get("Upgrade", "").lower() != "websocket":
@@ -50,6 +56,9 @@ async def serve_session(
             await _conclude(ws, _failed(exc))
             return ws
         try:
+            if greet:
+                with contextlib.suppress(ConnectionError):
+                    await ws.send_bytes(bytes((STDOUT,)))
             final = await _Carrier(ws, session, wanted).run()
         finally:
             await session.close()

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import signal
 import sys
-import time
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from setpoint.cli import naming
+from setpoint.cli.act import HOLD
 from setpoint.cli.dockerflags import Flags, container, name_for, read_env_file
 from setpoint.cli.failures import Failed, wrong_use
 from setpoint.cli.following import Deadline, one
 from setpoint.cli.options import Namespace, connect
-from setpoint.cli.printing import json_text, note, out, yaml_text
-from setpoint.cli.sessions import environment, join
-from state.errors import Conflict, NotFound, StateError
+from setpoint.cli.printing import json_text, named, note, out, yaml_text
+from setpoint.cli.sessions import environment, join, known, terminal_wanted
+from state.errors import StateError
 from state.objects import Object
+from state.resources.types import ResourceType
 
 if TYPE_CHECKING:
     from setpoint.client import Client
 
 MANAGER = "setpoint-run"
 _LETTERS = "bcdfghjkmnpqrstvwxz2456789"
-_RETRY_S = 0.03
+_JOINED_WITHIN_S, _RECORDED_WITHIN_S = 15, 5
+_NEVER_RAN = (126, 127, 128)
 _LATER = (
     "-p", "--publish", "-P", "--publish-all", "--expose", "--link", "--volumes-from", "--device", "--gpus", "--mac-address",
     "--ip", "--ip6", "--network-alias", "--health-cmd", "--no-healthcheck", "--userns", "--uts", "--volume-driver",
@@ -104,6 +111,8 @@ def run(
     image, command = _image_and_command(words or [])
     lines = [line for path in env_file or () for line in read_env_file(path)]
     name = name or name_for(image, "".join(secrets.choice(_LETTERS) for _ in range(5)))
+    if not (detach or dry_run):
+        given["tty"] = terminal_wanted(interactive, tty)
     obj = container(
         Flags(**{**given, "name": name, "image": image, "command": command, "env": [*lines, *environment(env or ())]})
     )
@@ -115,11 +124,18 @@ def run(
     if host:
         os.environ["SETPOINT_HOST"] = host
     client = connect()
-    made = client.create(naming.container_type(), obj, manager=MANAGER)
     if detach:
+        client.create(naming.container_type(), obj, manager=MANAGER)
         out(name)
         return
-    raise SystemExit(_foreground(client, made, interactive=interactive, sig_proxy=sig_proxy))
+    meta = {**obj["metadata"], "annotations": {**obj["metadata"].get("annotations", {}), HOLD: _soon()}}
+    made = client.create(naming.container_type(), {**obj, "metadata": meta}, manager=MANAGER)
+    raise SystemExit(_Run(client, made).foreground(interactive=interactive, sig_proxy=sig_proxy))
+
+
+def _soon() -> str:
+    """Until when a container is held for us to join it: should we die before, it starts all the same."""
+    return (datetime.now(UTC) + timedelta(seconds=_JOINED_WITHIN_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _image_and_command(words: list[str]) -> tuple[str, list[str]]:
@@ -129,62 +145,78 @@ def _image_and_command(words: list[str]) -> tuple[str, list[str]]:
     return image, command[1:] if command[:1] == ["--"] else command
 
 
-def _foreground(client: Client, obj: Object, *, interactive: bool, sig_proxy: bool) -> int:
-    """Joins the container as soon as there is something to join; the process's exit code."""
-    told = ""
-    while True:
+@dataclass(slots=True)
+class _Run:
+    """One container in the foreground. ``made``: the object as it was when it was made, held."""
+
+    client: Client
+    made: Object
+    gone: bool = False
+
+    @property
+    def at(self) -> tuple[ResourceType, str, str]:
+        meta = self.made["metadata"]
+        return naming.container_type(), meta["namespace"], meta["name"]
+
+    def foreground(self, *, interactive: bool, sig_proxy: bool) -> int:
+        """The process's exit code. Nothing that it prints is missed: it is let go when we have joined it."""
+        threading.Thread(target=self._tell_waits, daemon=True).start()
         try:
-            code = join(client, obj, stdin=interactive, sig_proxy=sig_proxy, wait=True)
-        except (Conflict, NotFound):
-            # It does not run yet, or does not run any more.
-            end = _end(client, obj)
-            if end is not None:
-                return _over(client, obj, end)
-            told = _tell_wait(client, obj, told)
-            time.sleep(_RETRY_S)
-        else:
-            return code
+            code = join(self.client, self.made, stdin=interactive, sig_proxy=sig_proxy, on_joined=self.release)
+        except KeyboardInterrupt:
+            if self.gone:
+                raise Failed(f"{named(self.made)} was deleted before it ran") from None
+            self._leave()
+            raise
+        if code < 0 or code in _NEVER_RAN:
+            last = self._last_exit()
+            if last.get("reason") == "StartError" and last.get("message"):
+                note(f"{self.made['metadata']['name']}: {last['message']}")
+            code = code if code >= 0 else int(last.get("exitCode", -1))
+        return known(code)
 
+    def release(self) -> None:
+        """Lets the loop start it."""
+        patch = {"metadata": {"uid": self.made["metadata"]["uid"], "annotations": {HOLD: None}}}
+        self.client.patch(*self.at, patch, manager=MANAGER)
 
-def _end(client: Client, obj: Object) -> Object | None:
-    """The object when its only run is over, as it last was."""
-    meta = obj["metadata"]
-    for sight in one(client, naming.container_type(), meta["namespace"], meta["name"], Deadline.after(1)):
-        if sight.obj is None or sight.gone or sight.obj["metadata"]["uid"] != meta["uid"]:
-            return sight.obj or obj
-        phase = (sight.obj.get("status") or {}).get("phase")
-        return sight.obj if phase in ("Exited", "Dead") else None
-    return None
+    def _leave(self) -> None:
+        """Interrupted before it ran. One that was to be removed at its end never begins."""
+        with contextlib.suppress(StateError):
+            if self.made["spec"].get("autoRemove"):
+                self.client.delete(*self.at, preconditions={"uid": self.made["metadata"]["uid"]})
+            else:
+                self.release()
+                note(f"{named(self.made)} stays declared: setpoint delete {self.made['metadata']['name']} takes it away")
 
+    def _tell_waits(self) -> None:
+        """Says what a start waits for, until it runs. Ends us when the object goes before that."""
+        told = ""
+        with contextlib.suppress(StateError):
+            for sight in one(self.client, *self.at, Deadline()):
+                status = (sight.obj or {}).get("status") or {}
+                if status.get("phase") in ("Running", "Exited", "Removing") or status.get("lastExit"):
+                    return
+                if sight.gone:
+                    self.gone = True
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+                for condition in status.get("conditions") or ():
+                    text = f"{self.made['metadata']['name']}: {condition.get('reason')}: {condition.get('message')}"
+                    if condition.get("type") in ("Waiting", "ReconcileFailed") and text != told:
+                        note(text)
+                        told = text
 
-def _over(client: Client, obj: Object, end: Object) -> int:
-    """It ended before we could join: what it printed is in its log."""
-    meta = obj["metadata"]
-    try:
-        for chunk in client.logs(naming.container_type(), meta["namespace"], meta["name"]):
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-    except StateError:
-        pass  # its log went with it, or nothing of it ever ran: the code is what counts
-    status = end.get("status") or {}
-    last = status.get("lastExit") or status
-    if last.get("reason") == "StartError" or last.get("exitCode") is None:
-        note(f"{meta['name']}: {last.get('message') or 'its exit code is not known'}")
-    code = last.get("exitCode")
-    return 1 if code is None else int(code)
-
-
-def _tell_wait(client: Client, obj: Object, told: str) -> str:
-    """Says once what a start waits for."""
-    meta = obj["metadata"]
-    try:
-        fresh = client.get(naming.container_type(), meta["namespace"], meta["name"])
-    except NotFound:
-        return told
-    for condition in (fresh.get("status") or {}).get("conditions") or ():
-        if condition.get("type") in ("Waiting", "ReconcileFailed"):
-            text = f"{meta['name']}: {condition.get('reason')}: {condition.get('message')}"
-            if text != told:
-                note(text)
-            return text
-    return told
+    def _last_exit(self) -> Object:
+        """The record of the exit, out of what changed since the object was made: it may be deleted by now."""
+        since = self.made["metadata"]["resourceVersion"]
+        kind, namespace, name = self.at
+        for change in self.client.watch(
+            kind, namespace, fields=f"metadata.name={name}", since=since, timeout_s=_RECORDED_WITHIN_S
+        ):
+            last: Object | None = (change.object.get("status") or {}).get("lastExit")
+            if last is not None:
+                return last
+            if change.type == "DELETED":
+                break
+        return {}

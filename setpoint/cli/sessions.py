@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from setpoint.cli import naming
-from setpoint.cli.failures import wrong_use
+from setpoint.cli.failures import FAILED, wrong_use
 from setpoint.cli.options import Namespace, connect
 from setpoint.cli.printing import note, out
+from state.errors import StateError
 from state.objects import Object
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def exec_(
     if detach:
         out(str(client.request("POST", path, query={**query, "stdin": False, "detach": True})["pid"]))
         return
-    raise SystemExit(session(client, path, query, stdin=stdin, tty=tty))
+    raise SystemExit(known(session(client, path, query, stdin=stdin, tty=tty)))
 
 
 def attach(
@@ -73,25 +75,43 @@ def attach(
     if rest:
         raise wrong_use("attach takes one container")
     client = connect()
-    raise SystemExit(join(client, naming.read(client, target, namespace), stdin=not no_stdin, sig_proxy=sig_proxy))
+    raise SystemExit(known(join(client, naming.read(client, target, namespace), stdin=not no_stdin, sig_proxy=sig_proxy)))
 
 
-def join(client: Client, obj: Object, *, stdin: bool, sig_proxy: bool = True, wait: bool = False) -> int:
-    """Attaches to the container until it ends or the person leaves; the exit code. ``wait``: it may not run yet."""
+def known(code: int) -> int:
+    """The code to leave with; 1 for one that nobody knows."""
+    if code < 0:
+        note("its exit code is not known")
+    return code if code >= 0 else FAILED
+
+
+def join(
+    client: Client,
+    obj: Object,
+    *,
+    stdin: bool,
+    sig_proxy: bool = True,
+    on_joined: Callable[[], None] | None = None,
+) -> int:
+    """Attaches to the container until it ends or the person leaves; the exit code, -1 for one that is not known.
+    ``on_joined``: the container may not run yet; called when nothing of what it will print can be missed any more."""
     from setpoint.client import object_path
 
     spec, meta = obj["spec"], obj["metadata"]
     kind, tty = naming.container_type(), bool(spec.get("tty"))
     path = object_path(kind, meta["namespace"], meta["name"], "attach")
     stdin = stdin and bool(spec.get("stdin"))
-    query: dict[str, Any] = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty, "wait": wait}
+    query: dict[str, Any] = {"stdin": stdin, "stdout": True, "stderr": not tty, "tty": tty, "wait": on_joined is not None}
 
     def pass_on(number: int) -> None:
-        client.request("POST", object_path(kind, meta["namespace"], meta["name"], "kill"), body={"signal": number})
+        try:
+            client.request("POST", object_path(kind, meta["namespace"], meta["name"], "kill"), body={"signal": number})
+        except StateError:
+            # Nothing runs that could take it: then it is for us.
+            raise KeyboardInterrupt from None
 
-    return session(
-        client, path, query, stdin=stdin, tty=tty, detach_keys=True, pass_on=pass_on if sig_proxy and not tty else None
-    )
+    passing = pass_on if sig_proxy and not tty else None
+    return session(client, path, query, stdin=stdin, tty=tty, detach_keys=True, pass_on=passing, on_joined=on_joined)
 
 
 def session(
@@ -102,9 +122,10 @@ def session(
     stdin: bool,
     tty: bool,
     detach_keys: bool = False,
-    pass_on: Any = None,
+    pass_on: Callable[[int], None] | None = None,
+    on_joined: Callable[[], None] | None = None,
 ) -> int:
-    """The process's exit code."""
+    """The process's exit code; -1 when it is not known."""
     from setpoint.client_streams import Terminal, run_session
 
     if tty and sys.stdout.isatty():
@@ -112,15 +133,14 @@ def session(
         query = {**query, "width": size.columns, "height": size.lines}
     sys.stdout.flush()
     raw = tty and stdin and sys.stdin.isatty()
-    end = run_session(
-        client, path, query, Terminal(stdin=0 if stdin else None, raw=raw, detach_keys=detach_keys and tty), on_signal=pass_on
-    )
+    terminal = Terminal(stdin=0 if stdin else None, raw=raw, detach_keys=detach_keys and tty)
+    end = run_session(client, path, query, terminal, on_signal=pass_on, on_joined=on_joined)
     if end.detached:
         note("detached; it runs on")
         return 0
     if end.message:
         note(end.message)
-    return end.code if end.code >= 0 else 1
+    return end.code
 
 
 def terminal_wanted(stdin: bool, tty: bool) -> bool:

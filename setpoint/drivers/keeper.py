@@ -122,6 +122,11 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
     """One request, one reply. Raises ConnectionError when the other side goes away, and the error that the reply tells."""
     writer.write(json.dumps(request).encode() + b"\n")
     await writer.drain()
+    return await answer(reader)
+
+
+async def answer(reader: asyncio.StreamReader) -> Document:
+    """The reply to a request that was sent. Raises as :func:`exchange`."""
     line = await reader.readline()
     if not line.endswith(b"\n"):
         raise ConnectionResetError("hung up")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from controllers.container.ports import LogWish, Stdio
-from setpoint.drivers.keeper import exchange
+from setpoint.drivers.keeper import answer, exchange
 from setpoint.keeper.attaching import HEADER, NOTE, STDIN, STDOUT, frame
 from state.errors import NotFound, StateError, Unavailable
 
@@ -56,6 +56,13 @@ class Pump:
         waits before the first start (in a task: this call then returns only when it comes) misses nothing. Raises NotFound."""
         stream = AttachStream(self._path, uid, stdin=stdin, wait=wait, patience_s=self._patience_s)
         await stream.connect()
+        return stream
+
+    async def join(self, uid: str, *, stdin: bool = False) -> AttachStream:
+        """Joins the newest launch, or the next one if none is open, and returns before that is there: nothing of it is missed.
+        ``AttachStream.admitted`` waits for it. Raises Unavailable."""
+        stream = AttachStream(self._path, uid, stdin=stdin, wait=True, patience_s=self._patience_s)
+        await stream.knock()
         return stream
 
     async def disconnect(self) -> None:
@@ -125,6 +132,33 @@ class AttachStream:
                 self._writer = writer
                 break
         self.terminal, self.stdin, self.launch = header["terminal"], header["stdin"], header["launch"]
+
+    async def knock(self) -> None:
+        """Sends the request of an attach that waits. Raises Unavailable when there is no pump."""
+        deadline = asyncio.get_running_loop().time() + self._patience_s
+        while True:
+            try:
+                self._reader, self._writer = await asyncio.open_unix_connection(str(self._path))
+                self._writer.write(json.dumps(self._request).encode() + b"\n")
+                await self._writer.drain()
+            except OSError as failure:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise Unavailable(f"no log pump answers on {self._path}: {failure}") from failure
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
+
+    async def admitted(self) -> None:
+        """Returns when the launch is there, however long that takes; a pump that is replaced meanwhile is asked again."""
+        while True:
+            try:
+                header = await answer(self._reader)
+            except OSError:
+                self._writer.close()
+                await self.knock()
+            else:
+                self.terminal, self.stdin, self.launch = header["terminal"], header["stdin"], header["launch"]
+                return
 
     async def read(self) -> tuple[Literal["stdout", "stderr"], bytes] | None:
         """The next chunk; None when all streams of the container have ended."""

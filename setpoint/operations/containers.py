@@ -24,6 +24,9 @@ from state.ledger import CONTAINERS
 from state.objects import Key, Object
 from state.store import Selection
 
+EXIT_RECORDED_S, EXIT_POLL_S = 2.0, 0.02
+"""How long an exit whose streams have ended may take to be on record, and how often it is looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -55,11 +58,36 @@ class ContainerActs:
         return await self._sessions.exec_detached(live.instance.id, await self._image(live), request)
 
     async def attach(self, key: Key, request: AttachRequest) -> StreamSession:
+        if request.wait:
+            return await self._join(key, request)
         live = await self._require_live(key)
-        if request.stdin and not live.spec.get("stdin"):
-            raise Conflict(f"{key.name} was declared without stdin: set spec.stdin", kind="Container", name=key.name)
+        _check_stdin(key, request, live.spec)
         launch = self._memory(live.uid).launches
         return await self._sessions.attach(live.uid, live.instance.id, request, lambda: self._unknown(live.uid, launch))
+
+    async def _join(self, key: Key, request: AttachRequest) -> StreamSession:
+        """To the present run, or to the next one from its first byte."""
+        stored = await self._node.store.get(key)
+        _check_stdin(key, request, stored.object["spec"])
+        uid, before = stored.uid, len(self._memory(stored.uid).exits) and self._memory(stored.uid).exits[-1].launch
+
+        async def find() -> str:
+            live = (i.id for i in await self._view.settle(uid) if i.task in LIVE)
+            return next(live, "")
+
+        async def exit_code() -> int:
+            return await self._next_exit(uid, before)
+
+        return await self._sessions.join(uid, request, find, exit_code)
+
+    async def _next_exit(self, uid: str, before: int) -> int:
+        """The code of the first exit after launch ``before``, once it is on record; -1 when it is not known or all is gone."""
+        for _ in range(int(EXIT_RECORDED_S / EXIT_POLL_S)):
+            for record in self._memory(uid).exits:
+                if record.launch > before:
+                    return -1 if record.code is None else record.code
+            await self._clock.sleep(EXIT_POLL_S)
+        return -1
 
     async def logs(self, key: Key, request: LogRequest) -> AsyncIterator[bytes]:
         stored = await self._node.store.get(key)
@@ -129,6 +157,11 @@ class ContainerActs:
                 return Running(key, stored.uid, instance, stored.object["spec"], mem.current)
         phase = (stored.object.get("status") or {}).get("phase", "Pending")
         raise Conflict(f"container {key.name} does not run: it is {phase}", kind="Container", name=key.name)
+
+
+def _check_stdin(key: Key, request: AttachRequest, spec: Object) -> None:
+    if request.stdin and not spec.get("stdin"):
+        raise Conflict(f"{key.name} was declared without stdin: set spec.stdin", kind="Container", name=key.name)
 
 
 def _seen(instance: Instance) -> Object:

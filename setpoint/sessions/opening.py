@@ -18,6 +18,7 @@ from setpoint.drivers.logs import read_log
 from setpoint.drivers.pump import Pump
 from setpoint.sessions.attaching import AttachSession
 from setpoint.sessions.execs import Execs
+from setpoint.sessions.joining import Find, JoiningSession
 from setpoint.sessions.logs import in_pieces
 from state.errors import NotFound, StateError
 from state.objects import Key, Object
@@ -62,6 +63,13 @@ class Sessions:
             return -1 if unknown() else code
 
         return AttachSession(stream, _Main(self.driver, id), exit_code, leave=ended.cancel)
+
+    async def join(
+        self, uid: str, request: AttachRequest, find: Find, exit_code: Callable[[], Awaitable[int]]
+    ) -> StreamSession:
+        """Attaches to a container that may not run yet. ``find``: the id of its task, once there is one."""
+        stream = await self.pump.join(uid, stdin=request.stdin)
+        return JoiningSession(stream, self.driver, find, exit_code)
 
     async def logs(self, key: Key, uid: str, request: LogRequest, alive: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
         """The text of the log; with ``follow`` until the object is gone."""

@@ -9,6 +9,7 @@ import pytest
 
 from setpoint.testing.fake_operations import FakeSession
 from state.errors import Conflict
+from state.objects import Key
 
 
 def managers(obj: Any) -> set[str]:
@@ -160,34 +161,52 @@ def test_run_in_the_foreground_has_the_code_of_the_process(backend: Any, cli: An
 
 
 def test_run_of_what_never_could_start(backend: Any, cli: Any) -> None:
-    backend.agent.scripted["web"] = {
-        "phase": "Exited",
-        "exitCode": 127,
-        "lastExit": {"exitCode": 127, "reason": "StartError", "message": 'exec: "nope": not found'},
-    }
-    backend.operations.containers.failure = Conflict("container web does not run: it is Pending")
+    last = {"exitCode": 127, "reason": "StartError", "message": 'exec: "nope": not found'}
+    backend.agent.scripted["web"] = {"phase": "Exited", "exitCode": 127, "lastExit": last}
+    backend.operations.containers.sessions.append(FakeSession(code=127))
     result = cli("run", "--name", "web", "busybox:1", "nope")
     assert (result.code, result.err) == (127, 'web: exec: "nope": not found\n')
 
 
+def test_a_code_that_the_session_does_not_know_comes_from_the_record(backend: Any, cli: Any) -> None:
+    backend.agent.scripted["web"] = {"phase": "Exited", "lastExit": {"exitCode": 3, "reason": "Error"}}
+    backend.operations.containers.sessions.append(FakeSession(code=-1))
+    assert cli("run", "--rm", "--name", "web", "busybox:1").code == 3
+
+
+def test_run_joins_before_it_lets_go(backend: Any, cli: Any) -> None:
+    backend.operations.containers.sessions.append(FakeSession())
+    assert cli("run", "--name", "web", "--annotation", "a.b/c=d", "busybox:1").code == 0
+    (_, request) = backend.operations.containers.attaches[-1]
+    assert request.wait
+    obj = backend.get("web")
+    assert obj["metadata"]["annotations"] == {"a.b/c": "d"}
+
+
 def test_run_tells_what_a_start_waits_for(backend: Any, cli: Any) -> None:
-    backend.agent.scripted["web"] = {
-        "phase": "Pending",
-        "conditions": [{"type": "Waiting", "status": "True", "reason": "ImageMissing", "message": "no such image"}],
-    }
-    backend.operations.containers.failure = Conflict("container web does not run: it is Pending")
-
-    def end() -> None:
-        backend.agent.acting = False
-        backend.status("web", {"phase": "Exited", "exitCode": 0, "lastExit": {"exitCode": 0}})
-
-    timer = threading.Timer(0.5, end)
+    waiting = {"type": "Waiting", "status": "True", "reason": "ImageMissing", "message": "no such image"}
+    backend.agent.scripted["web"] = {"phase": "Pending", "conditions": [waiting]}
+    session = FakeSession(echo=True)
+    backend.operations.containers.sessions.append(session)
+    timer = threading.Timer(0.5, lambda: backend.do(session.close_stdin()))
     timer.start()
     try:
         result = cli("run", "--name", "web", "busybox:1")
     finally:
         timer.join()
     assert (result.code, result.err) == (0, "web: ImageMissing: no such image\n")
+
+
+def test_run_ends_when_the_object_goes_before_it_ran(backend: Any, cli: Any) -> None:
+    backend.agent.scripted["web"] = {"phase": "Pending"}
+    backend.operations.containers.sessions.append(FakeSession(echo=True))
+    timer = threading.Timer(0.5, lambda: backend.do(backend.store.delete(Key("Container", "default", "web"))))
+    timer.start()
+    try:
+        result = cli("run", "--name", "web", "busybox:1")
+    finally:
+        timer.join()
+    assert result.code in (1, 130)
 
 
 def test_docker_words_tell_the_native_form(backend: Any, cli: Any) -> None:
