@@ -10,7 +10,7 @@ import fcntl
 import gc
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ import structlog
 
 from controllers.registry import WATCHED
 from setpoint.assembly import Assembly, assemble
+from setpoint.drivers.doctor import Check, checks
 from setpoint.notifying import notify
 from setpoint.settings import Settings
-from state.errors import Conflict, StateError, Unavailable
+from state.errors import Cause, Conflict, Denied, StateError, Unavailable
 
 RETRY_S = 1.0
+MAY_ARRIVE = frozenset({"OCI runtime", "containerd", "containerd shim"})
 log = structlog.get_logger("setpoint")
 
 
@@ -32,8 +34,10 @@ class AlreadyRunning(Unavailable):
 
 
 async def run(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises AlreadyRunning, Corrupt, NewerSchema, Conflict (foreign containerd namespace)."""
+    """Runs until SIGTERM or SIGINT. Raises AlreadyRunning, Denied (unfit host), Corrupt, NewerSchema, Conflict
+    (a containerd namespace of another engine)."""
     _make_folders(settings)
+    refuse_unfit(checks(settings.data_dir, settings.run_dir, private_containerd=not settings.containerd))
     with _lock(settings.data_dir / "agent.lock"):
         parts = await assemble(settings)
         try:
@@ -132,6 +136,15 @@ async def _close(parts: Assembly) -> None:
     await parts.channel.close()
     await parts.ledger.close()
     await parts.store.close()
+
+
+def refuse_unfit(found: Sequence[Check]) -> None:
+    """A host that can never do it is refused at once, with everything that it lacks. Programs may arrive later: those are
+    waited for, under a condition."""
+    lacks = [c for c in found if not c["ok"] and c["severity"] == "error" and c["name"] not in MAY_ARRIVE]
+    if lacks:
+        causes = [Cause(c["name"], f"found {c['found']}; needs {c['need']}") for c in lacks]
+        raise Denied(f"this host cannot run setpoint: {causes[0]}", causes=causes)
 
 
 def _make_folders(settings: Settings) -> None:
