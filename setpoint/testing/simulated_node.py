@@ -135,6 +135,7 @@ class SimulatedNode:
 
     async def boot(self, world: World | None = None) -> None:
         """The agent's life: the same parts as the real one's, until it is cancelled or killed."""
+        self.runtime.agent_died()  # what a former life was told, this one does not know
         ports = self.ports(world)
         clock = world.wrap("clock", self.clock, numbered=False) if world else self.clock
         source = cast(RuntimeSource, ports.runtime)
