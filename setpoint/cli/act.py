@@ -28,7 +28,7 @@ RESTARTED_AT, RETRIED_AT, HOLD, STOP_OPTIONS = (
 _TRIES = 8
 
 NoWait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is so.")]
-Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait; 0 is for ever.")]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="SPAN", help="How long to wait; 0 is for ever.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if argv[:1] in (["keeper"], ["--version"]) or argv == ["version", "--client"]:
+    if argv[:1] in (["keeper"], ["--version"]) or argv in (["version"], ["version", "--client"]):
         return _at_once(argv)
     try:
         if argv[:1] == ["__complete"]:
@@ -77,6 +77,11 @@ def _at_once(argv: list[str]) -> int:
         from setpoint.keeper.main import main as keeper
 
         return keeper(argv[1:])
+    if argv == ["version"]:
+        from setpoint.cli.about import version
+
+        version()
+        return DONE
     from setpoint import __version__
 
     sys.stdout.write(f"setpoint {__version__}\n")
@@ -95,7 +100,12 @@ def _dispatch(argv: list[str]) -> int:
 
         lines, code = explain(exc)
         return _tell(lines, code)
-    except (Failed, BrokenPipeError, KeyboardInterrupt, SystemExit):
+    except SystemExit:
+        # The parser turns a reader of ours that left into an exit of its own; ours says that nothing is wrong.
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            return DONE
+        raise
+    except (Failed, BrokenPipeError, KeyboardInterrupt):
         raise
     except Exception as exc:
         return _unexpected(exc)
@@ -148,7 +158,22 @@ def build(verb: str = "") -> Any:
     module = next((name for name, verbs in MODULES.items() if verb in verbs), None)
     for name in [module] if module else MODULES:
         importlib.import_module(f"setpoint.cli.{name}").register(app)
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    _name_values(command)
+    return command
+
+
+def _name_values(command: Any) -> None:
+    """Help and usage speak in words, not in types of Python."""
+    for parameter in command.params:
+        if parameter.param_type_name == "argument" and parameter.metavar:
+            word, text = parameter.metavar, parameter.help or ""
+            parameter.get_usage_pieces = lambda _context, word=word: [word]
+            parameter.get_help_record = lambda _context, word=word, text=text: (word, text) if text else None
+        elif parameter.param_type_name == "option" and parameter.metavar is None and not parameter.is_flag:
+            parameter.metavar = "N" if isinstance(parameter.default, int) else "VALUE"
+    for below in getattr(command, "commands", {}).values():
+        _name_values(below)
 
 
 def prepare(argv: list[str]) -> list[str]:

@@ -41,7 +41,7 @@ def apply(
     applyset: Annotated[str, typer.Option("--applyset", metavar="NAME", help="The objects are members of this set.")] = "",
     prune: Annotated[bool, typer.Option("--prune", help="Delete members of the set that are not given any more.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the containers are as declared.")] = False,
-    timeout: Annotated[str, typer.Option("--timeout", help="How long --wait waits; 0 is for ever.")] = "5m",
+    timeout: Annotated[str, typer.Option("--timeout", metavar="SPAN", help="How long --wait waits; 0 is for ever.")] = "5m",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, store nothing.")] = False,
     create_namespace: Annotated[bool, typer.Option("--create-namespace", help="Make missing namespaces.")] = False,
     force: Annotated[bool, typer.Option("--force-conflicts", help="Take fields over from other managers too.")] = False,
@@ -114,7 +114,7 @@ def delete(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Kill at once: a grace period of 0.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is gone.")] = True,
-    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait; 0 is for ever.")] = "0",
+    timeout: Annotated[str, typer.Option("--timeout", metavar="SPAN", help="How long to wait; 0 is for ever.")] = "0",
     missing_ok: Annotated[bool, typer.Option("--ignore-not-found", help="What is not there is no error.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, delete nothing.")] = False,
 ) -> None:

@@ -9,11 +9,17 @@ import typer
 if TYPE_CHECKING:
     from setpoint.client import Client
 
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace. Default: default.", show_default=False)]
+Namespace = Annotated[
+    str, typer.Option("-n", "--namespace", metavar="NAME", help="Namespace. Default: default.", show_default=False)
+]
 AllNamespaces = Annotated[bool, typer.Option("-A", "--all-namespaces", help="In every namespace.")]
-Labels = Annotated[str, typer.Option("-l", "--selector", help="Label selector, such as app=web,tier!=db.")]
-Fields = Annotated[str, typer.Option("--field-selector", help="Field selector, such as status.phase=Running.")]
-Files = Annotated[list[str] | None, typer.Option("-f", "--filename", help="File, folder or - for stdin; may be repeated.")]
+Labels = Annotated[str, typer.Option("-l", "--selector", metavar="SELECTOR", help="Label selector, such as app=web,tier!=db.")]
+Fields = Annotated[
+    str, typer.Option("--field-selector", metavar="SELECTOR", help="Field selector, such as status.phase=Running.")
+]
+Files = Annotated[
+    list[str] | None, typer.Option("-f", "--filename", metavar="FILE", help="File, folder or - for stdin; may be repeated.")
+]
 Recursive = Annotated[bool, typer.Option("-R", "--recursive", help="Folders below the given ones too.")]
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[KIND] NAME…", help="KIND NAME, KIND/NAME, NAME, or the beginning of an id.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import secrets
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,12 +46,35 @@ Many = list[str] | None
 
 
 def register(app: typer.Typer) -> None:
-    app.command("run", context_settings={"allow_interspersed_args": False})(run)
+    app.command("run", context_settings={"allow_interspersed_args": False})(_refusing(run))
 
 
 def _later(_context: Any, parameter: Any, value: Any) -> None:
     if value:
         raise Failed(f"{parameter.opts[0]} is not supported yet")
+
+
+def _refusing(verb: Callable[..., None]) -> Callable[..., None]:
+    """``verb`` with Docker's later flags as hidden options of their own, each refused by its name."""
+    signature = inspect.signature(verb, eval_str=True)
+    added = [
+        inspect.Parameter(
+            f"later_{number}",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Many, typer.Option(flag, hidden=True, callback=_later)],
+        )
+        for number, flag in enumerate(_LATER)
+    ]
+
+    def wrapped(**given: Any) -> None:
+        verb(**{name: value for name, value in given.items() if not name.startswith("later_")})
+
+    whole = signature.replace(parameters=[*signature.parameters.values(), *added])
+    wrapped.__doc__ = verb.__doc__
+    wrapped.__signature__ = whole  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {name: each.annotation for name, each in whole.parameters.items()}
+    return wrapped
 
 
 def run(
@@ -104,7 +129,6 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the object, make nothing.")] = False,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FORMAT", help="yaml or json, with --dry-run.")] = "",
     host: Annotated[str, typer.Option("--host", hidden=True)] = "",
-    _refused: Annotated[Many, typer.Option(*_LATER, hidden=True, callback=_later)] = None,
 ) -> None:
     """Run a container as Docker would: in the foreground with its exit code, or with -d in the background."""
     given = {k: v for k, v in locals().items() if v is not None and k in Flags.__dataclass_fields__}

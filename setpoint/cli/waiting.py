@@ -44,7 +44,9 @@ def wait(
     for_: Annotated[
         str, typer.Option("--for", help="condition=TYPE[=STATUS], phase=PHASE, delete, create or jsonpath={PATH}[=VALUE].")
     ] = "condition=Ready",
-    timeout: Annotated[str, typer.Option("--timeout", help="How long, such as 90s or 5m; 0 is for ever.")] = "30s",
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="SPAN", help="How long, such as 90s or 5m; 0 is for ever.")
+    ] = "30s",
     labels: Labels = "",
     namespace: Namespace = "",
     everywhere: AllNamespaces = False,
