@@ -97,7 +97,7 @@ async def _guard_keeper(parts: Assembly) -> None:
         try:
             await parts.keeper.connect_or_start()
             await parts.loop.view.relist()
-            await parts.containerd.sweep_shims()
+            await parts.containerd.sweep_shims({i.id for i in parts.loop.view.all() if i.task is not None})
         except StateError as error:
             log.warning("resync failed", error=error.message)
 

@@ -68,10 +68,12 @@ RELEASES = (
 class ContainerdServer:
     """Start, kill, start again, clean up. ``folder`` should be short: a socket's path has 107 bytes at most."""
 
-    def __init__(self, folder: Path, release: Release, namespace: str = "setpoint") -> None:
+    def __init__(self, folder: Path, release: Release, namespace: str = "setpoint", *, metrics: str = "") -> None:
+        """``metrics``: host:port on the loopback where containerd counts its own calls for Prometheus."""
         self.folder = folder
         self.release = release
         self.namespace = namespace
+        self.metrics = metrics
         self.address = str(folder / "c.sock")
         self.log = folder / "containerd.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,6 +128,7 @@ class ContainerdServer:
             f'root = "{self.folder}/root"\nstate = "{self.folder}/state"\ntemp = ""\n'
             f"disabled_plugins = [{names}]\n"
             f'[grpc]\naddress = "{self.address}"\n'
+            + (f'[metrics]\naddress = "{self.metrics}"\ngrpc_histogram = false\n' if self.metrics else "")
         )
 
     async def stop(self, number: int = signal.SIGTERM) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -116,8 +116,9 @@ class Containerd:
     def events(self) -> AsyncIterator[RuntimeEvent]:
         return source.events(self._channel, self._told)
 
-    async def sweep_shims(self) -> Sequence[str]:
-        """Ends shims of ours that containerd has no task for; returns their ids.
+    async def sweep_shims(self, known: Container[str] = ()) -> Sequence[str]:
+        """Ends shims of ours that containerd has no task for; returns their ids. ``known``: ids just listed with a task; the
+        others are asked for.
 
         A ``Tasks.Create`` that was cut off leaves such ones. Ours: our namespace and our containerd's socket on the command
         line, and an id of our form; none that is younger than a few seconds or that this process is launching.
@@ -125,7 +126,7 @@ class Containerd:
         ended = []
         for shim in leftovers.shims(self._channel.namespace, self._channel.address):
             young = shim.id in self._launching or leftovers.age_s(shim) < YOUNG_SHIM_S
-            if not young and await self._task(shim.id) is None:
+            if not young and shim.id not in known and await self._task(shim.id) is None:
                 await self._end_shim(shim)
                 ended.append(shim.id)
         return ended
