@@ -11,7 +11,11 @@ import pytest
 
 from setpoint.testing.agent_server import AgentServer, container, eventually
 
-pytestmark = [pytest.mark.containerd, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.containerd,
+    pytest.mark.timeout(180),
+    pytest.mark.parametrize("server", ["containerd-1.6", "containerd-2.4"], indirect=True, scope="module"),
+]
 
 
 def test_declared_it_runs_and_its_output_is_kept(server: AgentServer) -> None:
