@@ -56,7 +56,7 @@ def start(
         else:
             declare(client, obj, "Running")
         if wait:
-            waiting.until(client, obj, waiting.check_of("phase=Running"), Deadline.after(seconds(timeout)), "running")
+            waiting.until(client, obj, waiting.check_of("phase=Running"), Deadline.after(seconds(timeout)), "its start")
 
     _each(names, labels, namespace, everywhere, "started", act)
 
@@ -79,7 +79,7 @@ def stop(
         if wait:
             check = waiting.check_of("phase=Exited")
             stopped = lambda seen: waiting.Verdict(done=True) if waiting.settled(seen).done else check(seen)  # noqa: E731
-            waiting.until(client, obj, stopped, Deadline(), "stopped")
+            waiting.until(client, obj, stopped, Deadline(), "its end")
 
     _each(names, labels, namespace, everywhere, "stopped", act)
 

@@ -196,10 +196,15 @@ def uninstall(
         if not keep_running:
             _stop_containers(run_dir)
         _stop_units(host)
+        if not keep_running:
+            _end_keeper(data_dir, run_dir)
     for name in (units.WORKLOADS, units.AGENT, units.KEEPER):
         host.unlink(UNIT_DIR / f"{units.WANTED_BY}.wants" / name)
         _remove_unit(host, name)
     host.systemctl("daemon-reload")
+    if host.live:
+        # Its stop would be that of all containers, which were dealt with; with its file gone it has none.
+        subprocess.run(("systemctl", "stop", units.WORKLOADS), capture_output=True, check=False)
     link = host.path(LINK)
     if link.is_symlink() and os.readlink(link) == command()[0]:
         host.unlink(LINK)
@@ -217,6 +222,28 @@ def _stop_containers(run_dir: Path) -> None:
         note(f"containers were not stopped: {explain(exc)[0][0]}")
     else:
         out(f"stopped     {stopped} containers")
+
+
+def _end_keeper(data_dir: Path, run_dir: Path) -> None:
+    """The unit's stop leaves the pump and containerd running on purpose; a keeper that is asked ends them."""
+    import asyncio
+
+    from setpoint.drivers.keeper import KeeperClient
+
+    if not (run_dir / "keeper").is_dir():
+        return
+
+    async def end() -> None:
+        keeper = KeeperClient(data_dir, run_dir)
+        await keeper.connect_or_start()
+        await keeper.stop(containerd=True)
+
+    try:
+        asyncio.run(end())
+    except StateError as exc:
+        note(f"the log pump and containerd were not ended: {exc.message}")
+    else:
+        out("stopped     log pump and private containerd")
 
 
 def _stop_units(host: Host) -> None:

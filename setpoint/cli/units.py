@@ -82,7 +82,8 @@ Wants={KEEPER}
 StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+Type=notify
+NotifyAccess=main
 ExecStart={at.line(*words)}
 Restart=always
 RestartSec=1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,10 @@ from state.resources.types import by_kind
 
 if TYPE_CHECKING:
     from setpoint.client import Client
+
+
+_PATIENCE_S = 1.0
+"""How long a wait may take before a person is told what it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +88,57 @@ def _sketch(client: Client, target: naming.Target, namespace: str) -> Object:
 
 
 def until(client: Client, obj: Object, check: Check, deadline: Deadline, what: str) -> Object | None:
-    """The object in the state that ``check`` wants. Raises Failed: never (1), or out of time (124)."""
+    """The object in the state that ``check`` wants. Raises Failed: never (1), or out of time (124). On a terminal it tells
+    what it waits for, when that takes a while."""
     kind, meta = by_kind(obj["kind"]), obj["metadata"]
     assert kind is not None
+    telling = _Telling(f"{named(obj)}: waiting for {what}")
     verdict = Verdict()
-    for sight in one(client, kind, meta.get("namespace", ""), meta["name"], deadline):
-        replaced = sight.obj is not None and meta.get("uid") and sight.obj["metadata"]["uid"] != meta["uid"]
-        present = None if sight.gone or replaced else sight.obj
-        verdict = check(present)
-        if verdict.done:
-            return present
-        if verdict.never:
-            raise Failed(f"{named(obj)}: {what} cannot come true any more: {verdict.never}")
+    with telling:
+        for sight in one(client, kind, meta.get("namespace", ""), meta["name"], deadline):
+            replaced = sight.obj is not None and meta.get("uid") and sight.obj["metadata"]["uid"] != meta["uid"]
+            present = None if sight.gone or replaced else sight.obj
+            verdict = check(present)
+            if verdict.done:
+                return present
+            if verdict.never:
+                raise Failed(f"{named(obj)}: {what} cannot come true any more: {verdict.never}")
+            telling.see(verdict.found)
     raise Failed(f"{named(obj)}: out of time waiting for {what}; {verdict.found or 'nothing changed'}", code=OUT_OF_TIME)
 
 
+class _Telling:
+    """Says what is waited for and what is seen meanwhile: after a moment, on a terminal only, each thing once."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._seen, self._told = what, "", ""
+        self._lock = threading.Lock()
+        self._late = threading.Timer(_PATIENCE_S, self._tell)
+        self._late.daemon = True
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> None:
+        if self._shown:
+            self._late.start()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._late.cancel()
+
+    def see(self, what: str) -> None:
+        self._seen = what
+        if self._shown and not self._late.is_alive():
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            if self._seen and self._seen != self._told:
+                self._told = self._seen
+                note(f"{self._what}; {self._seen}")
+
+
 def gone(client: Client, obj: Object, deadline: Deadline) -> None:
-    """Waits until the object is gone; on a terminal tells what it is waiting for when that takes a while."""
-    told: list[str] = []
-
-    def check(present: Object | None) -> Verdict:
-        if present is None:
-            return Verdict(done=True)
-        seen = _seen(present)
-        if sys.stderr.isatty() and seen not in told:
-            told.append(seen)
-            note(f"waiting for {named(obj)} to go: {seen}")
-        return Verdict(found=seen)
-
-    until(client, obj, check, deadline, "delete")
+    """Waits until the object is gone."""
+    until(client, obj, lambda present: Verdict(done=present is None, found=_seen(present)), deadline, "its deletion")
 
 
 def check_of(text: str) -> Check:
