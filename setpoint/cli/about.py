@@ -69,8 +69,19 @@ def doctor(
         )
     else:
         table(("Result", "Check", "Found", "Needed"), [(_result(row), row["name"], row["found"], row["need"]) for row in rows])
+        note(_verdict(rows))
     if any(_result(row) == "error" for row in rows):
         raise SystemExit(FAILED)
+
+
+def _verdict(rows: list[Any]) -> str:
+    """One sentence that sums it up."""
+    names = {word: [str(row["name"]) for row in rows if _result(row) == word] for word in ("error", "warning")}
+    if names["error"]:
+        return f"Setpoint cannot run here before this is put right: {', '.join(names['error'])}"
+    if names["warning"]:
+        return f"Setpoint runs here; look at: {', '.join(names['warning'])}"
+    return "Setpoint runs here, and nothing is lacking"
 
 
 def _result(row: Any) -> str:

@@ -365,6 +365,19 @@ async def test_attached_before_the_first_start_nothing_is_missed(server: KeeperS
     os.close(out)
 
 
+async def test_who_has_joined_misses_nothing_of_the_next_start(server: KeeperServer, pump: Pump) -> None:
+    """No moment in between: what is opened after ``join`` has returned is told from its first byte."""
+    stream = await pump.join(UID, stdin=True)
+    stdio = await pump.open(replace(WISH, stdin=True))
+    out = os.open(stdio.stdout, os.O_WRONLY)
+    os.write(out, b"prompt> ")
+    await asyncio.wait_for(stream.admitted(), 5)
+    assert stream.stdin
+    assert await asyncio.wait_for(stream.read(), 5) == ("stdout", b"prompt> ")
+    await stream.close()
+    os.close(out)
+
+
 async def test_a_pump_that_does_not_end_is_made_to(server: KeeperServer, pump: Pump) -> None:
     """And the one after it is not: patience is with one process."""
     await pump.open(WISH)
