@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import shutil
@@ -120,7 +121,7 @@ def install(
     if host.live:
         host.folder(at.run_dir, 0o711)
     host.folder(LOG_LINKS, 0o755)
-    changed = [host.write(UNIT_DIR / name, text) for name, text in units.units(at).items()]
+    changed = [host.write(UNIT_DIR / name, text) for name, text in units.files(at).items()]
     if len(at.command) == 1:
         host.link(LINK, at.command[0])
     _enable(host, any(changed), start=not no_start)
@@ -201,6 +202,9 @@ def uninstall(
     for name in (units.WORKLOADS, units.AGENT, units.KEEPER):
         host.unlink(UNIT_DIR / f"{units.WANTED_BY}.wants" / name)
         _remove_unit(host, name)
+    _remove_unit(host, units.SCOPES)
+    with contextlib.suppress(OSError):
+        host.path(UNIT_DIR / units.SCOPES).parent.rmdir()
     host.systemctl("daemon-reload")
     if host.live:
         # Its stop would be that of all containers, which were dealt with; with its file gone it has none.

@@ -13,6 +13,8 @@ from pathlib import Path
 MARK = "# Written by `setpoint install`; `setpoint uninstall` takes it away. Changes belong into a drop-in (systemctl edit)."
 AGENT, KEEPER, WORKLOADS = "setpoint.service", "setpoint-keeper.service", "setpoint-workloads.service"
 WANTED_BY = "multi-user.target"
+SCOPES = "setpoint-.scope.d/setpoint.conf"
+"""A drop-in for the scope of every container (systemd.unit(5): ``foo-.scope.d`` is for all of that prefix)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,20 @@ def quoted(word: str) -> str:
 def units(at: Installation) -> dict[str, str]:
     """File name -> content."""
     return {KEEPER: _keeper(at), AGENT: _agent(at), WORKLOADS: _workloads(at)}
+
+
+def files(at: Installation) -> dict[str, str]:
+    """The units and what goes with them: path below the folder of units -> content."""
+    return {**units(at), SCOPES: _scopes()}
+
+
+def _scopes() -> str:
+    return f"""{MARK}
+[Unit]
+# Stopping goes in the opposite order: systemd ends no container by itself before this has stopped them all. Else it would
+# end them at once with their slice, which the agent could only take for crashes.
+Before={WORKLOADS}
+"""
 
 
 def _keeper(at: Installation) -> str:

@@ -113,7 +113,9 @@ def third(machine: Machine, second: Boot, tell: Tell) -> Boot:
 
 def test_install_puts_units_group_and_folders_in_place(first: Boot) -> None:
     seen = first.until("installed")
-    assert {Path(path).name for path in seen["files"]} == set(UNITS)
+    units = Path("/etc/systemd/system")
+    wanted = {str(folder / unit) for unit in UNITS for folder in (units, units / "multi-user.target.wants")}
+    assert wanted <= set(seen["files"])
     assert seen["enabled"] == dict.fromkeys(UNITS, "enabled")
     assert seen["group"]
     assert seen["folders"]["/var/lib/setpoint"] == ["0o700", "root"]
@@ -138,6 +140,7 @@ def test_limits_are_those_of_a_scope_under_systemd(first: Boot) -> None:
         "pids.max": "50",
         "cpu.max": "50000 100000",
     }
+    assert "setpoint-workloads.service" in seen["before"], "systemd stops it later than those who stop it gracefully"
     assert "setpoint-keeper.service" in seen["shim"], "what outlives the agent lives with the keeper"
 
 

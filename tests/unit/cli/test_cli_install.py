@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from controllers.container.oci.cgroups import PREFIX
 from setpoint.cli import install, units
 from setpoint.cli.units import Installation, quoted
 
@@ -55,6 +56,12 @@ def test_the_workloads_unit_stops_first() -> None:
     assert service["ExecStop"] == "/opt/setpoint/bin/setpoint --host unix:///run/setpoint/api.sock node stop"
 
 
+def test_scopes_of_containers_are_ended_after_the_workloads_unit() -> None:
+    path, text = units.SCOPES, units.files(AT)[units.SCOPES]
+    assert path.partition("/")[0] == f"{PREFIX}-.scope.d"
+    assert lines(text, "Unit") == {"Before": units.WORKLOADS}
+
+
 @pytest.mark.parametrize(
     ("word", "line"),
     [("/a b", '"/a b"'), ("50%", "50%%"), ("$x", "$$x"), ('a"b', '"a\\"b"'), ("", '""'), ("/plain", "/plain")],
@@ -95,6 +102,7 @@ def test_install_below_a_root_and_back(cli: Any, tmp_path: Path, monkeypatch: py
         "etc/systemd/system/setpoint.service",
         "etc/systemd/system/setpoint-keeper.service",
         "etc/systemd/system/setpoint-workloads.service",
+        "etc/systemd/system/setpoint-.scope.d/setpoint.conf",
         "etc/systemd/system/multi-user.target.wants/setpoint.service",
         "etc/systemd/system/multi-user.target.wants/setpoint-keeper.service",
         "etc/systemd/system/multi-user.target.wants/setpoint-workloads.service",
