@@ -40,8 +40,9 @@ from setpoint.sessions.opening import Sessions
 from setpoint.settings import Settings
 from state.objects import Object
 from state.resources.node import starts_per_second
+from state.resources.placement import admit_on
 from state.sqlite.ledger import SqliteLedger
-from state.sqlite.store import SqliteStore
+from state.sqlite.store import Options, SqliteStore
 
 PASS_DEADLINE = timedelta(seconds=120)
 """A pass may make, start and stop; a hung call gives its slot back after that, and its key stays with it."""
@@ -72,7 +73,8 @@ def obey(budget: Budget, spec: Object) -> None:
 async def assemble(settings: Settings) -> Assembly:
     """Opens store and ledger, and wires everything; nothing runs yet. Raises what the stores raise."""
     clock, log = SystemClock(), structlog.get_logger("setpoint")
-    store = await SqliteStore.open(settings.data_dir / "store.db", clock=clock, ids=Uuids())
+    here = Options(admit=admit_on(settings.name))
+    store = await SqliteStore.open(settings.data_dir / "store.db", clock=clock, ids=Uuids(), options=here)
     ledger = await SqliteLedger.open(settings.data_dir / "ledger.db")
     address = settings.containerd or str(settings.run_dir / "containerd" / "containerd.sock")
     channel = Channel(address)

@@ -379,6 +379,20 @@ _RESOURCES = (
         {"resources": {"linux": {"oomScoreAdj": 1001}}},
         {"resources": {"linux": {"oomScoreAdj": 1000}}},
     ),
+    spec_case(
+        "ready after the deadline",
+        "spec.updateStrategy.minReadySeconds",
+        "below progressDeadlineSeconds",
+        {"updateStrategy": {"minReadySeconds": 600}},
+        {"updateStrategy": {"minReadySeconds": 599}},
+    ),
+    spec_case(
+        "mount in /proc",
+        "spec.volumeMounts[0].mountPath",
+        "refuses mounts in /proc",
+        {"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": "/proc//sys"}]},
+        {"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": "/proc/uptime"}]},
+    ),
     spec_case("shm of nothing", "spec.shmSize", "from 4Ki", {"shmSize": "0"}, {"shmSize": "4Ki"}),
 )
 

@@ -188,6 +188,14 @@ def _life(spec: Object) -> Iterator[Cause]:
             f"Forbidden: not together with restartPolicy: {policy}: write restartPolicy: Never or OnFailure",
             FORBIDDEN,
         )
+    strategy = _below(spec, "updateStrategy")
+    ready, progress = strategy.get("minReadySeconds", 0), strategy.get("progressDeadlineSeconds", 600)
+    if type(ready) is int and type(progress) is int and ready >= progress > 0:
+        yield Cause(
+            "spec.updateStrategy.minReadySeconds",
+            f"Invalid value: {ready}: must be below progressDeadlineSeconds, {progress}, or no replacement could become Ready",
+            INVALID,
+        )
     backoff = _below(spec, "restart", "backoff")
     try:
         initial, most = parse_duration(backoff.get("initial", "100ms")), parse_duration(backoff.get("max", "60s"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from posixpath import normpath
 from typing import Annotated, Any, Final, NoReturn, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
@@ -134,11 +135,24 @@ def _relative(value: str) -> str:
     return value
 
 
+# the few files below /proc that runc lets be mounted over (lxcfs does)
+_PROC_FILES = frozenset(
+    f"/proc/{name}" for name in ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"]
+)
+
+
+def in_proc(path: str) -> bool:
+    """Whether the runtime refuses a mount at this normal absolute path, since it would hide what /proc tells."""
+    return path == "/proc" or (path.startswith("/proc/") and path not in _PROC_FILES)
+
+
 def _mount_path(value: str) -> str:
     if ":" in value:
         raise wrong('must not contain ":"')
     if not _absolute(value).strip("/."):
         raise wrong("the root of the container cannot be mounted over: name a folder below it")
+    if in_proc(f"/{normpath(value).lstrip('/')}"):
+        raise wrong("the runtime refuses mounts in /proc: name a folder elsewhere")
     return value
 
 

@@ -11,11 +11,11 @@ from controllers.container.oci import quantity
 from controllers.container.oci.inputs import SpecInputs, awaited, clean_path, image_volumes, invalid
 from controllers.container.oci.process import INIT_TARGET
 from state.objects import Object
+from state.resources.fields import in_proc
 
 SHM_SIZE = "64Mi"
 _ALWAYS_READ_ONLY = frozenset({"configMap", "secret", "projected", "downwardAPI"})
 _PROPAGATION = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional": "rshared"}
-# the few files below /proc that runc lets be mounted over (lxcfs does)
 _PROC_FILES = frozenset(
     f"/proc/{name}" for name in ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"]
 )
@@ -121,7 +121,7 @@ def _target(mount: Object, field: str) -> str:
     target = clean_path(path)
     if target == "/":
         raise invalid(f"{field}.mountPath", "the root itself cannot be mounted over")
-    if target == "/proc" or (target.startswith("/proc/") and target not in _PROC_FILES):
+    if in_proc(target):
         raise invalid(f"{field}.mountPath", f"{target}: the runtime refuses mounts in /proc")
     return target
 
