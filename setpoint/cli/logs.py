@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from setpoint.cli import naming
-from setpoint.cli.failures import Failed, explain, wrong_use
+from setpoint.cli.failures import FAILED, Failed, explain, wrong_use
+from setpoint.cli.following import Deadline, one
 from setpoint.cli.options import AllNamespaces, Labels, Names, Namespace, connect, seconds
 from setpoint.cli.printing import moment
+from setpoint.cli.waiting import ended
 from state.errors import StateError
 from state.objects import Object
 
 if TYPE_CHECKING:
     from setpoint.client import Client
+
+
+_QUIET_S = 0.5
+"""The pump writes within milliseconds, and a follower looks for more several times a second."""
+_LOOK_S = 0.05
 
 
 def register(app: typer.Typer) -> None:
@@ -42,10 +51,18 @@ def logs(
     if tail >= 0:
         query["tailLines"] = tail
     objects = naming.chosen_containers(client, names, namespace, labels, everywhere=everywhere)
-    if len(objects) == 1 and not prefix:
-        _copy(client, objects[0], query)
+    printer = _Printer(client, query, prefix=prefix or len(objects) > 1)
+    if follow:
+        followed = [_Followed(client, printer, obj) for obj in objects]
+        while not all(each.over for each in followed) and not printer.broken.is_set():
+            time.sleep(_LOOK_S)
     else:
-        _merge(client, objects, query)
+        for obj in objects:
+            printer.carry(obj)
+    if printer.broken.is_set():
+        raise BrokenPipeError
+    if printer.problems:
+        raise Failed(*printer.problems, code=printer.code)
 
 
 def _since(text: str) -> dict[str, Any]:
@@ -59,53 +76,75 @@ def _since(text: str) -> dict[str, Any]:
     return {"sinceSeconds": f"{span:g}" if span < 1e6 else f"{span:.0f}"}
 
 
-def _copy(client: Client, obj: Object, query: dict[str, Any]) -> None:
-    for chunk in _chunks(client, obj, query):
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
-
-
 def _chunks(client: Client, obj: Object, query: dict[str, Any]) -> Iterator[bytes]:
     meta = obj["metadata"]
     return client.logs(naming.container_type(), meta["namespace"], meta["name"], **query)
 
 
-def _merge(client: Client, objects: list[Object], query: dict[str, Any]) -> None:
-    """Whole lines of all of them, each under its name. One that cannot be read does not end the others."""
-    lock = threading.Lock()
-    problems: list[str] = []
-    broken = threading.Event()
+class _Printer:
+    """Prints the logs of several containers: whole lines under their names, or one alone as it is. One that cannot be read
+    does not end the others."""
 
-    def carry(obj: Object) -> None:
-        head = f"[{obj['metadata']['name']}] ".encode()
+    def __init__(self, client: Client, query: dict[str, Any], *, prefix: bool) -> None:
+        self._client, self._query, self._prefix = client, query, prefix
+        self._lock = threading.Lock()
+        self.broken = threading.Event()
+        self.problems: list[str] = []
+        self.code = FAILED
+
+    def carry(self, obj: Object, heard: Callable[[], None] = lambda: None) -> None:
+        """One log, to its end. ``heard``: called for every piece."""
+        name = obj["metadata"]["name"]
+        head, rest = f"[{name}] ".encode(), b""
         try:
-            rest = b""
-            for chunk in _chunks(client, obj, query):
-                *whole, rest = (rest + chunk).split(b"\n")
-                write(b"".join(head + line + b"\n" for line in whole))
+            for chunk in _chunks(self._client, obj, self._query):
+                heard()
+                if self._prefix:
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    chunk = b"".join(head + line + b"\n" for line in whole)
+                self._write(chunk)
             if rest:
-                write(head + rest + b"\n")
+                self._write(head + rest + b"\n")
         except StateError as exc:
-            problems.extend(f"{obj['metadata']['name']}: {line}" for line in explain(exc)[0])
+            self.problems += [f"{name}: {line}" if self._prefix else line for line in explain(exc)[0]]
+            self.code = explain(exc)[1]
         except BrokenPipeError:
-            broken.set()
+            self.broken.set()
 
-    def write(text: bytes) -> None:
-        with lock:
+    def _write(self, text: bytes) -> None:
+        with self._lock:
             sys.stdout.buffer.write(text)
             sys.stdout.buffer.flush()
 
-    if query["follow"]:
-        threads = [threading.Thread(target=carry, args=(obj,), daemon=True) for obj in objects]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads) and not broken.is_set():
-            for thread in threads:
-                thread.join(0.1)
-    else:
-        for obj in objects:
-            carry(obj)
-    if broken.is_set():
-        raise BrokenPipeError
-    if problems:
-        raise Failed(*problems)
+
+class _Followed:
+    """One log that is followed until its container has ended for good and nothing more comes."""
+
+    def __init__(self, client: Client, printer: _Printer, obj: Object) -> None:
+        self._client, self._obj = client, obj
+        self._last, self._ended = time.monotonic(), threading.Event()
+        self._reading = threading.Thread(target=printer.carry, args=(obj, self._heard), daemon=True)
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._reading.start()
+        self._watching.start()
+
+    @property
+    def over(self) -> bool:
+        """The log goes on into later starts and so never ends by itself; ours ends where no later start is to come."""
+        quiet = time.monotonic() - self._last > _QUIET_S
+        return not self._reading.is_alive() or (self._ended.is_set() and quiet)
+
+    def _heard(self) -> None:
+        self._last = time.monotonic()
+
+    def _watch(self) -> None:
+        meta = self._obj["metadata"]
+        with contextlib.suppress(StateError):
+            for sight in one(self._client, naming.container_type(), meta["namespace"], meta["name"], Deadline()):
+                if sight.obj is None or sight.gone:
+                    return  # the log of what is gone ends by itself
+                if ended({**sight.obj, "kind": "Container"}) and not sight.obj["metadata"].get("deletionTimestamp"):
+                    self._heard()
+                    self._ended.set()
+                else:
+                    self._ended.clear()

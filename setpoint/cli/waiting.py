@@ -174,8 +174,7 @@ def settled(obj: Object | None) -> Verdict:
         return Verdict(done=phase in ("Created", "Exited"), found=_seen(obj))
     if state == "Paused":
         return Verdict(done=phase == "Paused", found=_seen(obj))
-    ended = _ended(obj)
-    if ended and phase == "Exited" and status.get("exitCode") == 0:
+    if ended(obj) and phase == "Exited" and status.get("exitCode") == 0:
         return Verdict(done=True)
     return _condition(obj, "Ready", "True")
 
@@ -187,7 +186,7 @@ def _condition(obj: Object | None, type_: str, wanted: str) -> Verdict:
     found = next((c for c in conditions if c.get("type", "").lower() == type_.lower()), None)
     if found is not None and found.get("status", "").lower() == wanted.lower() and _observed(obj):
         return Verdict(done=True)
-    never = _ended(obj) if type_.lower() == "ready" and wanted.lower() == "true" else ""
+    never = ended(obj) if type_.lower() == "ready" and wanted.lower() == "true" else ""
     return Verdict(never=never, found=_seen(obj))
 
 
@@ -197,7 +196,7 @@ def _phase(obj: Object | None, wanted: str) -> Verdict:
     phase = (obj.get("status") or {}).get("phase", "")
     if phase.lower() == wanted.lower() and _observed(obj):
         return Verdict(done=True)
-    never = _ended(obj) if wanted.lower() in ("running", "restarting", "pending") else ""
+    never = ended(obj) if wanted.lower() in ("running", "restarting", "pending") else ""
     return Verdict(never=never, found=_seen(obj))
 
 
@@ -212,7 +211,7 @@ def _path(obj: Object | None, path: str, wanted: str) -> Verdict:
     return Verdict(done=done, found=f"{path} is {', '.join(texts) or 'not there'}")
 
 
-def _ended(obj: Object) -> str:
+def ended(obj: Object) -> str:
     """Why a container does not run again unless somebody changes something; empty when it may."""
     status = obj.get("status") or {}
     if obj["metadata"].get("deletionTimestamp"):

@@ -227,6 +227,16 @@ def test_logs(backend: Any, cli: Any) -> None:
     assert cli("logs", "-l", "app=none").code == 1
 
 
+def test_following_a_log_ends_with_the_container(backend: Any, cli: Any) -> None:
+    backend.agent.scripted["job"] = backend.status_of("Exited", "Completed", exitCode=0)
+    backend.make("job")
+    backend.operations.containers.lines = [b"done\n"]
+    result = cli("logs", "-f", "job")
+    assert (result.code, result.out) == (0, "done\n")
+    backend.operations.containers.failure = Conflict("no log")
+    assert cli("logs", "-f", "job").err == "error: no log\n"
+
+
 def test_events(backend: Any, cli: Any) -> None:
     event = {
         "apiVersion": "v1",
