@@ -194,11 +194,11 @@ def uninstall(
         raise Failed("--purge takes away what containers run on: it does not go with --keep-containers", code=2)
     host = _host(root)
     if host.live:
-        if not keep_running:
-            _stop_containers(run_dir)
+        quiet = not keep_running and _stop_containers(run_dir)
         _stop_units(host)
-        if not keep_running:
+        if quiet:
             _end_keeper(data_dir, run_dir)
+            _remove_run_dir(run_dir)
     for name in (units.WORKLOADS, units.AGENT, units.KEEPER):
         host.unlink(UNIT_DIR / f"{units.WANTED_BY}.wants" / name)
         _remove_unit(host, name)
@@ -208,7 +208,8 @@ def uninstall(
     host.systemctl("daemon-reload")
     if host.live:
         # Its stop would be that of all containers, which were dealt with; with its file gone it has none.
-        subprocess.run(("systemctl", "stop", units.WORKLOADS), capture_output=True, check=False)
+        for words in (("stop", units.WORKLOADS), ("reset-failed", units.WORKLOADS, units.AGENT, units.KEEPER)):
+            subprocess.run(("systemctl", *words), capture_output=True, check=False)
     link = host.path(LINK)
     if link.is_symlink() and os.readlink(link) == command()[0]:
         host.unlink(LINK)
@@ -216,16 +217,31 @@ def uninstall(
     _leave(host, data_dir, run_dir, purge=purge)
 
 
-def _stop_containers(run_dir: Path) -> None:
+def _stop_containers(run_dir: Path) -> bool:
+    """Whether none runs any more. Without an agent nobody knows: then nothing that they may need is taken away."""
     from setpoint.client import Client
 
     client = Client(f"unix://{run_dir}/api.sock", timeout_s=30 * 86400.0)
     try:
         stopped = client.request("POST", "/setpoint/v1/node/stop")["stopped"]
     except StateError as exc:
-        note(f"containers were not stopped: {explain(exc)[0][0]}")
-    else:
-        out(f"stopped     {stopped} containers")
+        note(f"containers that run go on, and so do the log pump and containerd: {explain(exc)[0][0]}")
+        return False
+    out(f"stopped     {stopped} containers")
+    return True
+
+
+def _remove_run_dir(run_dir: Path) -> None:
+    """What a reboot would lose anyway: sockets, pinned namespaces, files of Secrets in memory."""
+    if not (run_dir / "keeper").is_dir():
+        return  # none of ours
+    for point in sorted(_mounts_below(run_dir), reverse=True):
+        subprocess.run(("umount", "--lazy", point), capture_output=True, check=False)
+    if left := _mounts_below(run_dir):
+        note(f"{run_dir} stays: {left[0]} cannot be unmounted")
+        return
+    shutil.rmtree(run_dir)
+    out(f"removed     {run_dir}")
 
 
 def _end_keeper(data_dir: Path, run_dir: Path) -> None:
@@ -286,6 +302,8 @@ def _leave(host: Host, data_dir: Path, run_dir: Path, *, purge: bool) -> None:
         if not purge:
             out(f"stays       {path}")
             continue
+        if not (path / "store.db").exists() and not (path / "keeper").exists() and any(path.iterdir()):
+            raise Failed(f"{path}: is not a folder of Setpoint's, so it is not deleted")
         mounts = _mounts_below(path)
         if mounts:
             raise Failed(

@@ -133,6 +133,15 @@ def test_a_file_that_is_not_ours_is_left_alone(cli: Any, tmp_path: Path) -> None
     assert unit.read_text() == "[Unit]\n"
 
 
+def test_purge_deletes_folders_of_ours_only(cli: Any, tmp_path: Path) -> None:
+    data = tmp_path / "precious"
+    data.mkdir()
+    (data / "thesis").write_text("x")
+    result = cli("uninstall", "--root", str(tmp_path), "--data-dir", "/precious", "--purge")
+    assert (result.code, result.err) == (1, f"error: {data}: is not a folder of Setpoint's, so it is not deleted\n")
+    assert (data / "thesis").exists()
+
+
 def test_a_host_without_systemd_or_root_is_refused(cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(install, "SYSTEMD", tmp_path / "none")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
