@@ -5,6 +5,7 @@ A call whose outcome is unknown leaves its id marked in the view: the next pass 
 
 from __future__ import annotations
 
+import re
 import signal as signals
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ from controllers.container.node import Node
 from controllers.container.observe import Written
 from controllers.container.oci import build, live_resources
 from controllers.container.ports import Instance, LogWish, NewInstance
-from controllers.container.restarting import seconds_between
+from controllers.container.restarting import LAST_SIGNAL, seconds_between
 from controllers.container.view import RuntimeView
 from controllers.engine.budget import Budget
 from state.errors import AlreadyExists, NotFound
@@ -46,6 +47,7 @@ from state.objects import FINALIZER, Object
 from state.store import DeleteOptions, Preconditions
 
 TAIL_KEPT = True
+_SIGNAL = re.compile(r"(?:SIG)?([A-Z]+2?|[0-9]{1,3})([+-][0-9]{1,2})?")
 
 
 @dataclass(slots=True)
@@ -176,6 +178,7 @@ class Actor:
         work.prepared = False
         stdio = await node.logs.open(log_wish(want, step.revision))
         id = want.id(step.revision)
+        self._view.signalled.discard(id)
         with self._view.acting(id):
             pid = await node.runtime.launch(id, stdio)
         self._saw(work, Instance(id, want.uid, step.revision, want.key.namespace, want.key.name, task="RUNNING", pid=pid))
@@ -191,6 +194,7 @@ class Actor:
             if step.resume:
                 with self._view.acting(step.id):
                     await self._node.runtime.resume(step.id)
+            self._view.signalled.add(step.id)
         except NotFound:
             pass  # it ended by itself in between; its exit is on the way
 
@@ -327,9 +331,12 @@ def _recalled(work: Pass, instance: Instance, revision: Revision, step: Recall) 
 
 
 def _number(name: str) -> int:
-    """A signal's number by its name, with or without SIG, or as digits; realtime ones as SIGRTMIN+n."""
-    if name.isdigit():
-        return int(name)
-    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
-    base, plus, offset = full.partition("+")
-    return int(signals.Signals[base]) + (int(offset) if plus else 0)
+    """A signal's number by its name, with or without SIG, or as digits; realtime ones as SIGRTMIN+n or SIGRTMAX-n. An image may
+    name anything: what is no signal is SIGTERM, so that its container can be stopped."""
+    parts = _SIGNAL.fullmatch(name.upper())
+    if parts is None:
+        return int(signals.SIGTERM)
+    base, offset = parts.groups()
+    known = signals.Signals.__members__.get(f"SIG{base}")
+    number = int(base) if base.isdigit() else int(known or signals.SIGTERM) + int(offset or 0)
+    return number if 0 < number <= LAST_SIGNAL else int(signals.SIGTERM)

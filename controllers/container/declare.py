@@ -24,6 +24,7 @@ def declare(obj: Object, now: datetime) -> Desired:
     notes = meta.get("annotations") or {}
     deleting = bool(meta.get("deletionTimestamp"))
     strategy = spec.get("updateStrategy") or {}
+    held, hold_left_s = _held(notes.get(HOLD, ""), now)
     return Desired(
         key=key_of(obj),
         uid=meta["uid"],
@@ -43,7 +44,8 @@ def declare(obj: Object, now: datetime) -> Desired:
         pull=pull_policy(spec),
         host_network=bool(spec.get("hostNetwork")),
         deleting=deleting,
-        held=_held(notes.get(HOLD, ""), now),
+        held=held,
+        hold_left_s=hold_left_s,
         restarted_at=notes.get(RESTARTED_AT, ""),
         retried_at=notes.get(RETRIED_AT, ""),
         priority=spec.get("priority", 0),
@@ -97,14 +99,18 @@ def _grace_s(spec: Object, notes: Object, deleting: bool) -> float:
     return float(spec.get("terminationGracePeriodSeconds", 30))
 
 
-def _held(value: str, now: datetime) -> bool:
+def _held(value: str, now: datetime) -> tuple[bool, float | None]:
+    """(held, seconds until a time given ends it). What cannot be read as a time holds until it is taken away."""
     if value in ("", "false"):
-        return False
+        return False, None
     try:
         until = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
-        return True
-    return until.tzinfo is None or until > now
+        return True, None
+    if until.tzinfo is None:
+        return True, None
+    left = (until - now).total_seconds()
+    return (True, left) if left > 0 else (False, None)
 
 
 def _mounts_writable(spec: Object) -> bool:

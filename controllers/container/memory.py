@@ -9,6 +9,8 @@ from controllers.engine.instants import Instant
 from state.objects import Object
 
 KEPT_EXITS = 10
+HALTED = "the node stops"
+"""Why of a stop before the host goes down: it outlives the boot in which it was asked for."""
 T = TypeVar("T")
 
 
@@ -30,6 +32,8 @@ class Revision:
     """It has been Ready once: what came before it may go."""
     writable: bool = False
     """It has something writable mounted that outlives it."""
+    stale: bool = False
+    """Its image should have been checked with its registry, which did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ class Stopping:
 
     why: str
     kill_at: Instant | None
-    killed: bool = False
+    since: Instant | None = None
+    """When it was asked for: a shorter grace period, asked for later, counts from here too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,4 +160,4 @@ def _launched(doc: Object) -> Launched:
 
 
 def _stopping(doc: Object) -> Stopping:
-    return replace(_pick(Stopping, doc), kill_at=_instant(doc.get("kill_at")))
+    return replace(_pick(Stopping, doc), kill_at=_instant(doc.get("kill_at")), since=_instant(doc.get("since")))

@@ -56,6 +56,8 @@ class Desired:
     host_network: bool = False
     deleting: bool = False
     held: bool = False
+    hold_left_s: float | None = None
+    """Until the hold ends by itself; None: it does not."""
     halting: bool = False
     """The host goes down: what runs is stopped and nothing starts, while the declaration stays as it is."""
     restarted_at: str = ""
@@ -104,6 +106,10 @@ class Seen:
     """Versions of the ConfigMaps and Secrets that the environment refers to, as they are now."""
     stale_refs: bool = False
     """Files from ConfigMaps or Secrets are older than these."""
+    missing_refs: tuple[str, ...] = ()
+    """ConfigMaps and Secrets that it refers to, must have, and that are not there: ``Kind name``."""
+    signalled: bool = False
+    """This life of the agent sent the stop signal to the live task: what a former one meant to do, it may not have done."""
     leftovers: bool = False
     """Sandbox, files or logs of the uid exist (asked only while deleting)."""
 

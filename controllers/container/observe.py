@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controllers.container.model import Desired, Seen
+from controllers.container.model import LIVE, Desired, Seen
 from controllers.container.node import Node
-from controllers.container.references import gather, references
+from controllers.container.references import gather, references, required
 from controllers.container.view import RuntimeView
 
 Written = dict[str, str]
@@ -23,13 +23,17 @@ class Observer:
         """What was resolved earlier in the pass is kept from ``before``."""
         if not self._view.fresh:
             return replace(before, instances=self._view.of(want.uid), fresh=False)
-        seen = replace(before, instances=await self._view.settle(want.uid), fresh=True)
+        instances = await self._view.settle(want.uid)
+        signalled = any(i.id in self._view.signalled for i in instances if i.task in LIVE)
+        seen = replace(before, instances=instances, fresh=True, signalled=signalled)
         if want.deleting:
             return replace(seen, leftovers=await self._leftovers(want.uid))
         if not any(references(want.spec)):
             return seen
         gathered = await gather(self._node.store, want.key.namespace, want.spec)
-        return replace(seen, env_refs=gathered.env, stale_refs=self._written.get(want.uid) != gathered.files)
+        missing = tuple(f"{kind} {name}" for kind, name in sorted(required(want.spec)) if not gathered.has(kind, name))
+        stale = self._written.get(want.uid) != gathered.files
+        return replace(seen, env_refs=gathered.env, stale_refs=stale, missing_refs=missing)
 
     async def _leftovers(self, uid: str) -> bool:
         node = self._node

@@ -132,10 +132,12 @@ async def prepare(node: Node, want: Desired, info: ImageInfo | None) -> Prepared
 
 
 async def refresh(node: Node, want: Desired) -> str:
-    """Files from ConfigMaps and Secrets as these are now; the versions that were written."""
+    """Files from ConfigMaps and Secrets as these are now; the versions that were written. Those of a source that was deleted
+    stay: who uses them runs on."""
     gathered = await gather(node.store, want.key.namespace, want.spec)
     for volume in want.spec.get("volumes") or ():
-        if "configMap" in volume or "secret" in volume:
+        kind, source = ("Secret", volume.get("secret")) if "secret" in volume else ("ConfigMap", volume.get("configMap"))
+        if source is not None and gathered.has(kind, source.get("name") or source.get("secretName", "")):
             await _keep_volume(node, want, volume, gathered)
     return gathered.files
 

@@ -19,7 +19,7 @@ from controllers.container.status import Report, difference, rfc3339, status_of
 from controllers.engine.instants import Instant, read
 from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
-from state.errors import Conflict, NotFound, StateError
+from state.errors import Conflict, Denied, Invalid, NotFound, StateError
 from state.ledger import CONTAINERS
 from state.objects import Key
 from state.store import Preconditions
@@ -51,7 +51,7 @@ class ContainerReconciler:
         try:
             plan = await self._converge(work)
         except StateError as error:
-            await self._report(work, Plan(), trouble=error.message)
+            await self._report(work, Plan(), error)
             raise
         if not work.over:
             await self._report(work, plan)
@@ -106,8 +106,9 @@ class ContainerReconciler:
         for step in plan.steps:
             await self._actor.act(work, step)
 
-    async def _report(self, work: Pass, plan: Plan, trouble: str = "") -> None:
-        report = Report(work.want, work.seen, work.mem, plan, read(self._clock), self._clock.now(), trouble)
+    async def _report(self, work: Pass, plan: Plan, error: StateError | None = None) -> None:
+        trouble, refused = (error.message, isinstance(error, (Invalid, Denied))) if error else ("", False)
+        report = Report(work.want, work.seen, work.mem, plan, read(self._clock), self._clock.now(), trouble, refused)
         status = status_of(report)
         if status == work.want.status:
             return

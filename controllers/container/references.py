@@ -24,10 +24,31 @@ class Gathered:
     env: str = ""
     files: str = ""
 
+    def has(self, kind: str, name: str) -> bool:
+        return name in (self.secrets if kind == "Secret" else self.config_maps)
+
 
 def references(spec: Object) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:
     """((kind, name) used by the environment, (kind, name) used by volumes)."""
     return frozenset(_in_env(spec)), frozenset(_in_volumes(spec))
+
+
+def required(spec: Object) -> frozenset[tuple[str, str]]:
+    """(kind, name) of those that are not marked optional, at one place at least."""
+    found = [
+        *(("ConfigMap", s["configMapRef"]) for s in spec.get("envFrom") or () if "configMapRef" in s),
+        *(("Secret", s["secretRef"]) for s in spec.get("envFrom") or () if "secretRef" in s),
+    ]
+    for entry in spec.get("env") or ():
+        source = entry.get("valueFrom") or {}
+        found += [(kind, source[ref]) for kind, ref in _KEY_REFS if ref in source]
+    for volume in spec.get("volumes") or ():
+        found += [(kind, volume[ref]) for kind, ref in _VOLUME_REFS if ref in volume]
+    return frozenset((kind, ref.get("name") or ref.get("secretName", "")) for kind, ref in found if not ref.get("optional"))
+
+
+_KEY_REFS = (("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef"))
+_VOLUME_REFS = (("ConfigMap", "configMap"), ("Secret", "secret"))
 
 
 async def gather(store: StoreReader, namespace: str, spec: Object) -> Gathered:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from controllers.container.memory import ExitRecord, Launched, Memory
+from controllers.container.memory import HALTED, ExitRecord, Launched, Memory
 from controllers.container.model import Desired, RestartRules
 from controllers.container.ports import Exit
 from controllers.engine.instants import Instant
 
 UNKNOWN = "Unknown"
+LAST_SIGNAL = 64
 
 
 def record_exit(want: Desired, mem: Memory, exit: Exit | None, now: Instant, wall: str) -> Memory:
@@ -23,7 +24,16 @@ def record_exit(want: Desired, mem: Memory, exit: Exit | None, now: Instant, wal
     if launched is None:
         return mem
     record = _record(mem, launched, exit, now, wall)
-    return conclude(want, mem.with_exit(record), record, _ran_s(launched, record, now), now)
+    after = mem.with_exit(record)
+    halted = want.halting or (mem.stopping is not None and mem.stopping.why == HALTED)
+    if record.requested:
+        # Interrupted by the host's shutdown, a container that runs once has run.
+        return replace(after, finished=halted and want.restart.policy == "Never", next_start=None)
+    if launched.instant.boot != now.boot and record.code is None:
+        # The host went down under it: no crash of its own, so nothing is counted, and it runs as declared.
+        once = want.restart.policy == "Never"
+        return replace(after, finished=once, next_start=None if once else now)
+    return conclude(want, after, record, _ran_s(launched, record, now), now)
 
 
 def record_start_failure(want: Desired, mem: Memory, code: int, message: str, now: Instant, wall: str) -> Memory:
@@ -35,11 +45,7 @@ def record_start_failure(want: Desired, mem: Memory, code: int, message: str, no
 
 
 def conclude(want: Desired, mem: Memory, record: ExitRecord, ran_s: float, now: Instant) -> Memory:
-    """Decide once, when the exit is recorded, what follows from it; the answer is kept with it."""
-    if record.requested:
-        # Interrupted by the host's shutdown, a container that runs once has run.
-        once = want.halting and want.restart.policy == "Never"
-        return replace(mem, finished=once, next_start=None)
+    """Decide once, when an exit that nobody asked for is recorded, what follows from it; the answer is kept with it."""
     mem = _count_crash(want.restart, mem, record, now)
     if mem.quarantined:
         return replace(mem, next_start=None)
@@ -72,8 +78,11 @@ def back_off(rules: RestartRules, failures: int, last_delay_s: float, ran_s: flo
     the exit that ends it waits for nothing."""
     if ran_s >= max(rules.reset_after_s, last_delay_s):
         return 0.0, 0
-    exponent = min(failures, 64)
-    return min(rules.initial_s * rules.factor**exponent, rules.max_s), failures + 1
+    try:
+        delay = rules.initial_s * rules.factor ** min(failures, 64)
+    except OverflowError:
+        delay = rules.max_s
+    return min(delay, rules.max_s), failures + 1
 
 
 def _count_crash(rules: RestartRules, mem: Memory, record: ExitRecord, now: Instant) -> Memory:
@@ -93,7 +102,7 @@ def _record(mem: Memory, launched: Launched, exit: Exit | None, now: Instant, wa
         why = "NodeRebooted: the host went down under it" if rebooted else "ShimLost: no live shim told its exit code"
         return replace(base, message=why, reported=exit.code if exit else None, finished_at=exit.at if exit else wall)
     reason = "OOMKilled" if exit.oom else "Completed" if exit.code == 0 else "Error"
-    signal = exit.code - 128 if exit.code > 128 else None
+    signal = exit.code - 128 if 128 < exit.code <= 128 + LAST_SIGNAL else None
     return replace(base, reason=reason, code=exit.code, signal=signal, finished_at=exit.at or wall)
 
 

@@ -24,7 +24,9 @@ class Report:
     now: Instant
     wall: datetime
     trouble: str = ""
-    """An error that the loop retries; empty when all went well."""
+    """An error that ended the pass; empty when all went well."""
+    refused: bool = False
+    """Trying again cannot help until something changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def status_of(r: Report) -> Object:
             "image": current.image,
             "imageDigest": current.digest,
         }
-    if mem.launched is not None and (live is not None or phase == "Unknown"):
+    if mem.launched is not None and (live is not None or (phase == "Unknown" and old.get("startedAt") == mem.launched.at)):
+        # Evidence for later that this very launch came to be: never shown of one that was not seen.
         status["startedAt"] = mem.launched.at
         if live is not None and live.pid:
             status["pid"] = live.pid
@@ -97,6 +100,8 @@ def phase_of(r: Report) -> str:
         return "Exited" if r.mem.exits else "Created"
     if r.mem.next_start is not None:
         return "Restarting"
+    if r.want.held and any(i.task == "STOPPED" for i in r.seen.instances):
+        return "Exited"  # the loop looks and tells; the exit itself is recorded when the hold ends
     return "Pending"
 
 
@@ -113,13 +118,24 @@ def conditions(r: Report, phase: str) -> Iterable[Condition]:
         yield Condition("Quarantined", "True", "CrashBudget", f"{r.mem.quarantined}; setpoint retry releases it")
     if r.mem.failed_reason:
         yield Condition("ReplacementFailed", "True", "NewRevisionNotReady", r.mem.failed_reason)
-    if r.mem.launched is not None and r.mem.launched.refs != r.seen.env_refs:
+    if _config_stale(r):
         told = "the environment came from ConfigMaps or Secrets that have changed since; setpoint restart takes them over"
         yield Condition("ConfigStale", "True", "ReferenceChanged", told)
+    if r.mem.launched is not None and r.seen.missing_refs:
+        told = f"{', '.join(r.seen.missing_refs)} is gone; what runs goes on with what it has"
+        yield Condition("ReferenceMissing", "True", "NotFound", told)
     if r.trouble:
-        yield Condition("ReconcileFailed", "True", "Retrying", r.trouble)
-    if r.seen.resolution is not None and r.seen.resolution.stale:
-        yield Condition("ImageStale", "True", "RegistryUnavailable", f"{r.want.image} could not be checked with its registry")
+        yield Condition("ReconcileFailed", "True", "Refused" if r.refused else "Retrying", r.trouble)
+    if r.mem.current is not None and r.mem.current.stale:
+        told = f"{r.mem.current.image} could not be checked with its registry when this revision was made"
+        yield Condition("ImageStale", "True", "RegistryUnavailable", told)
+
+
+def _config_stale(r: Report) -> bool:
+    """Only what was looked at can be compared."""
+    if r.mem.launched is None or not r.seen.fresh or r.want.deleting or r.seen.missing_refs:
+        return False
+    return r.mem.launched.refs != r.seen.env_refs
 
 
 def _ready(r: Report, phase: str) -> Condition:

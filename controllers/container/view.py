@@ -38,9 +38,15 @@ class RuntimeView:
     ) -> None:
         self._source, self._runtime, self._clock, self._log, self._wake = source, runtime, clock, log, wake
         self._by_uid: dict[str, dict[int, Instance]] = {}
-        self._dirty: set[str] = set()
+        self._serial = 0
+        self._dirty: dict[str, int] = {}
+        """Id -> when it was marked: what was asked before that may not know of it."""
+        self._acted: dict[str, int] = {}
+        """Id -> when a call of ours on it last began or ended: an older answer about it is not believed."""
         self._exits: dict[str, Exit] = {}
         self._in_flight: set[str] = set()
+        self.signalled: set[str] = set()
+        """Ids whose task was asked to end by this life of the agent."""
         self.fresh = False
         self.stale_since = clock.monotonic()
 
@@ -61,12 +67,7 @@ class RuntimeView:
         """``of(uid)`` after every id of it that events marked has been read again."""
         prefix = uid.replace("-", "") + "-"
         for id in [d for d in self._dirty if d.startswith(prefix)]:
-            self._dirty.discard(id)
-            try:
-                await self._look(id)
-            except BaseException:
-                self._dirty.add(id)
-                raise
+            await self._look(id)
         return self.of(uid)
 
     # what we did ourselves
@@ -78,10 +79,11 @@ class RuntimeView:
         try:
             yield
         except BaseException:
-            self._dirty.add(id)
+            self._mark(id)
             raise
         finally:
             self._in_flight.discard(id)
+            self._acted[id] = self._tick()
 
     def note(self, instance: Instance) -> None:
         """What a call of ours brought about."""
@@ -106,15 +108,20 @@ class RuntimeView:
             await self._clock.sleep(RETRY_S)
 
     async def relist(self) -> None:
-        """The slow list that tells the truth. Wakes whoever changed; raises what the source raises."""
+        """The slow list that tells the truth, but for what we did while it was on its way. Wakes whoever changed; raises what
+        the source raises."""
+        asked = self._tick()
+        listed = {i.id: i for i in await self._source.list()}
         before = {i.id: i for i in self.all()}
-        listed = await self._source.list()
         self._by_uid = {}
-        for instance in listed:
-            self.note(self._with_exit(instance))
+        for id in sorted(before.keys() | listed.keys()):
+            found = before.get(id) if self._acted_since(id, asked) else listed.get(id)
+            if found is not None:
+                self.note(self._with_exit(found))
+        self._dirty = {id: at for id, at in self._dirty.items() if at > asked}
+        self._acted = {id: at for id, at in self._acted.items() if at > asked or id in listed}
         now = {i.id: i for i in self.all()}
-        self._dirty.clear()
-        for id in before.keys() | now.keys():
+        for id in sorted(before.keys() | now.keys()):
             if before.get(id) != now.get(id) and (either := now.get(id) or before.get(id)):
                 self._wake(either)
 
@@ -138,7 +145,7 @@ class RuntimeView:
         elif id in self._in_flight and topic in _OURS_ANYWAY:
             return
         known = self._known(id)
-        self._dirty.add(id)
+        self._mark(id)
         if known is not None:
             self._wake(known)
         elif "-" in id:
@@ -158,11 +165,26 @@ class RuntimeView:
             self._wake(instance)
 
     async def _look(self, id: str) -> None:
+        asked = self._tick()
         instance = await self._runtime.look(id)
+        if self._acted_since(id, asked):
+            return  # it stays marked: whoever acted meanwhile knows better than this answer
+        if self._dirty.get(id, 0) <= asked:
+            self._dirty.pop(id, None)
         if instance is None:
             self._remove(id)
         else:
             self.note(self._with_exit(instance))
+
+    def _mark(self, id: str) -> None:
+        self._dirty[id] = self._tick()
+
+    def _tick(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _acted_since(self, id: str, asked: int) -> bool:
+        return id in self._in_flight or self._acted.get(id, 0) > asked
 
     def _with_exit(self, instance: Instance) -> Instance:
         """An exit that an event told stays with an instance whose task is gone: it is all that is known of the end."""
@@ -188,6 +210,7 @@ class RuntimeView:
         if not revisions:
             self._by_uid.pop(known.uid, None)
         self._exits.pop(id, None)
+        self.signalled.discard(id)
 
 
 def _uid(hexes: str) -> str:

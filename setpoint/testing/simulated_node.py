@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -23,6 +23,7 @@ from setpoint.testing.fake_logs import FakeLogs
 from setpoint.testing.fake_node import FakeFiles, FakeImages, FakeSandboxes
 from setpoint.testing.fake_runtime import BUSYBOX, FakeRuntime
 from setpoint.testing.scripted import RememberingLog
+from state.errors import StateError
 from state.ledger import CONTAINERS, TOMBSTONES
 from state.objects import API_VERSION, Key, Object
 from state.sqlite.ledger import SqliteLedger
@@ -152,9 +153,17 @@ class SimulatedNode:
             life.create_task(loop.view.run())
             for kind in WATCHED:
                 life.create_task(loop.informer.follow(kind))
+            life.create_task(self._relist(loop, clock))
             while not loop.view.fresh:
                 await clock.sleep(0.01)
             await loop.engine.run()
+
+    async def _relist(self, loop: Controllers, clock: SimClock) -> None:
+        """As the agent does: the whole list again, once a resync."""
+        while True:
+            await clock.sleep(self.tuning.resync.total_seconds())
+            with suppress(StateError):
+                await loop.view.relist()
 
     # what tests ask
 

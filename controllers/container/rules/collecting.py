@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from controllers.container.model import LIVE, Plan, Reap, Remember, Situation, Step
 from controllers.container.ports import Instance
-from controllers.container.restarting import record_exit
+from controllers.container.restarting import record_exit, seconds_between
 
 
 def collecting(s: Situation) -> Plan | None:
@@ -31,8 +31,11 @@ def _vanished(s: Situation) -> Plan | None:
     instance = s.seen.instance(launched.revision)
     if instance is not None and instance.task in LIVE:
         return None
+    seen_running = _was_seen_running(s)
     told = instance.exit if instance else None
-    if told is None and not _was_seen_running(s):
+    if told is not None and not seen_running and seconds_between(launched.at, told.at) <= 0:
+        told = None  # of the run before: this one was never heard of
+    if told is None and not seen_running:
         # We died between the intent and the task: it never was, so it is no exit.
         return Plan((Remember(replace(s.mem, launched=None, stopping=None, launches=s.mem.launches - 1)),))
     return Plan((Remember(record_exit(s.want, s.mem, told, s.now, s.wall)),))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from controllers.container.memory import Memory
 from controllers.container.model import Plan, Remember, Situation, Waiting
+from controllers.container.rules.replacing import judge
 
 
 def quarantined(s: Situation) -> Plan | None:
@@ -11,6 +12,9 @@ def quarantined(s: Situation) -> Plan | None:
     if s.want.retried_at and s.want.retried_at != s.mem.retried_at:
         return Plan((Remember(release(s)),))
     if s.mem.quarantined:
+        judged = judge(s)
+        if judged is not None:
+            return judged  # a new revision that crashed too often on trial gives way to the one before
         return Plan(waits=Waiting("Quarantined", f"{s.mem.quarantined}; setpoint retry {s.want.key.name} releases it"))
     return None
 

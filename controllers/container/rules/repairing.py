@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controllers.container.model import Plan, Refresh, Remember, Situation, Update
+from controllers.container.model import LIVE, Plan, Refresh, Remember, Situation, Update
+from controllers.container.rules.running import intend
 
 
 def repairing(s: Situation) -> Plan | None:
     """What can change live is changed live: limits of the task, files from ConfigMaps and Secrets."""
     current, launched = s.current, s.mem.launched
-    if current is None or launched is None:
+    if current is None or current.task not in LIVE or s.mem.current is None:
         return None
+    if launched is None:
+        # It came to be after it was given up: a launch in doubt that arrived late. It is what was wanted.
+        return Plan((Remember(intend(s, s.mem, s.mem.current)),))
     if launched.live != s.want.live:
         known = replace(s.mem, launched=replace(launched, live=s.want.live))
         return Plan((Update(current.id), Remember(known)))

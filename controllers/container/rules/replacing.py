@@ -18,7 +18,7 @@ def replacing(s: Situation) -> Plan | None:
     if s.mem.failed_hash and s.mem.failed_hash != s.want.hash:
         return Plan((Remember(replace(s.mem, failed_hash="", failed_reason="")),))
     if s.mem.previous is not None:
-        return _judge(s, current, s.mem.previous)
+        return judge(s)
     return _sweep(s, current)
 
 
@@ -48,6 +48,7 @@ def next_revision(s: Situation) -> Memory:
         resolution.stop_signal,
         since=s.now,
         writable=s.want.writable or resolution.volumes,
+        stale=resolution.stale,
     )
     former = mem.current if mem.current and mem.current.ready else mem.previous
     return replace(
@@ -66,10 +67,14 @@ def next_revision(s: Situation) -> Memory:
     )
 
 
-def _judge(s: Situation, current: Revision, previous: Revision) -> Plan | None:
+def judge(s: Situation) -> Plan | None:
     """The new one is on trial while the old one is kept."""
-    if s.want.run_state == "Stopped":
+    current, previous = s.mem.current, s.mem.previous
+    if current is None or previous is None or current.hash != s.want.hash or s.want.run_state == "Stopped":
         return None
+    if current.since is None or current.since.boot != s.now.boot:
+        # The host went down in the middle: the time that it was off is not held against it.
+        return Plan((Remember(replace(s.mem, current=replace(current, since=s.now))),))
     trouble = _trouble(s, current)
     if trouble:
         return _put_back(s, current, previous, trouble)
@@ -96,8 +101,7 @@ def _trouble(s: Situation, current: Revision) -> str:
 def _put_back(s: Situation, current: Revision, previous: Revision, trouble: str) -> Plan | None:
     if s.mem.failed_hash == s.want.hash:
         return None  # judged before, and it could not be undone: it goes on by its policy
-    never_ran = s.mem.last_exit is not None and s.mem.last_exit.reason == "StartError"
-    if current.writable and not never_ran:
+    if current.writable and _has_run(s, current):
         kept = f"{trouble}; it ran with something writable mounted, so the former revision is kept for you to choose"
         return Plan((Remember(replace(s.mem, failed_hash=s.want.hash, failed_reason=kept)),))
     if any(i.task in LIVE for i in s.seen.instances):
@@ -115,6 +119,13 @@ def _put_back(s: Situation, current: Revision, previous: Revision, trouble: str)
         restart_count=0,
     )
     return Plan((Remember(restored),))
+
+
+def _has_run(s: Situation, revision: Revision) -> bool:
+    """A process of it came to be: what it did to files that outlive it cannot be taken back."""
+    if s.mem.launched is not None and s.mem.launched.revision == revision.number:
+        return True
+    return any(e.revision == revision.number and e.reason != "StartError" for e in s.mem.exits)
 
 
 def _sweep(s: Situation, current: Revision) -> Plan | None:

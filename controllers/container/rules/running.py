@@ -5,6 +5,7 @@ from dataclasses import replace
 from controllers.container.memory import Launched, Memory, Revision
 from controllers.container.model import LIVE, Admit, Create, Launch, Plan, Remember, Resolve, Situation, Step
 from controllers.container.rules.replacing import next_revision
+from controllers.container.rules.stopping import restart_asked
 
 
 def running(s: Situation) -> Plan | None:
@@ -31,8 +32,11 @@ def running(s: Situation) -> Plan | None:
 def intend(s: Situation, mem: Memory, revision: Revision) -> Memory:
     """The memory of a launch that is about to happen."""
     number = mem.launches + 1
+    if restart_asked(s):
+        mem = replace(mem, restart_count=0, failures=0, last_delay_s=0.0)
     return replace(
         mem,
+        stopping=None,
         namespace=s.want.key.namespace,
         name=s.want.key.name,
         launches=number,

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controllers.container.memory import Revision, Stopping
-from controllers.container.model import LIVE, Delete, Plan, Remember, Signal, Situation
+from controllers.container.memory import HALTED, Revision, Stopping
+from controllers.container.model import LIVE, Delete, Plan, Remember, Signal, Situation, Waiting
 from controllers.container.ports import Instance
 from controllers.engine.instants import Instant
 
-HALTED = "the node stops"
 KILL_RETRY_S = 2.0
 """A process in uninterruptible sleep survives SIGKILL for a while: ask again, and look."""
 
@@ -18,7 +17,7 @@ def stopping(s: Situation) -> Plan | None:
     if live is not None and (s.mem.stopping is not None or _should_stop(s, live)):
         return stop(s, _why(s))
     if s.want.halting:
-        return Plan()
+        return Plan(waits=Waiting("NodeHalting", "the node stops: nothing starts until the agent starts again"))
     if s.want.run_state != "Stopped":
         return None
     if not s.mem.stop_seen:
@@ -34,26 +33,37 @@ def stop(s: Situation, why: str) -> Plan:
     assert live is not None
     if s.mem.stopping is None:
         kill_at = None if s.want.grace_s < 0 else s.now.plus(s.want.grace_s)
-        begun = Remember(replace(s.mem, stopping=Stopping(why, kill_at), next_start=None, current=_proved(s, live)))
-        if s.want.grace_s == 0:
-            return Plan((begun, Signal(live.id, "SIGKILL", everyone=True)), after=KILL_RETRY_S)
-        signal = s.want.stop_signal or _image_signal(s, live) or "SIGTERM"
-        return Plan((begun, Signal(live.id, signal, resume=live.task != "RUNNING")), after=s.want.grace_s)
-    kill_at = _earlier_deadline(s)
-    if kill_at is None:
-        return Plan()
-    left = s.now.until(kill_at)
-    if left > 0:
-        return Plan(after=left)
-    return Plan((Signal(live.id, "SIGKILL", everyone=True, resume=live.task != "RUNNING"),), after=KILL_RETRY_S)
+        stopping = Stopping(why, kill_at, since=s.now)
+        begun = Remember(replace(s.mem, stopping=stopping, next_start=None, current=_proved(s, live)))
+        ask = _kill(live) if s.want.grace_s == 0 else _ask(s, live)
+        return Plan((begun, ask), after=None if s.want.grace_s < 0 else s.want.grace_s or KILL_RETRY_S)
+    kill_at = _earlier_deadline(s, s.mem.stopping)
+    left = None if kill_at is None else s.now.until(kill_at)
+    if left == 0:
+        return Plan((_kill(live),), after=KILL_RETRY_S)
+    if not s.seen.signalled:
+        # Meant by a life of the agent that may have ended before it asked; asking twice does less harm than never.
+        return Plan((_ask(s, live),), after=left)
+    return Plan(after=left)
 
 
-def _earlier_deadline(s: Situation) -> Instant | None:
-    """The grace period may be shortened while it runs (a delete with force), never prolonged."""
-    kill_at = s.mem.stopping.kill_at if s.mem.stopping else None
-    if s.want.deleting and s.want.grace_s == 0:
-        return s.now
-    return kill_at
+def _ask(s: Situation, live: Instance) -> Signal:
+    signal = s.want.stop_signal or _image_signal(s, live) or "SIGTERM"
+    return Signal(live.id, signal, resume=live.task != "RUNNING")
+
+
+def _kill(live: Instance) -> Signal:
+    return Signal(live.id, "SIGKILL", everyone=True, resume=live.task != "RUNNING")
+
+
+def _earlier_deadline(s: Situation, stopping: Stopping) -> Instant | None:
+    """The grace period may be shortened while it runs (``delete --force``, another ``stop -t``), never prolonged."""
+    if s.want.grace_s < 0 or stopping.since is None:
+        return stopping.kill_at
+    asked = stopping.since.plus(s.want.grace_s)
+    if stopping.kill_at is None or s.now.until(asked) < s.now.until(stopping.kill_at):
+        return asked
+    return stopping.kill_at
 
 
 def _proved(s: Situation, live: Instance) -> Revision | None:

@@ -8,7 +8,7 @@ def unseen(s: Situation) -> Plan | None:
     if not s.seen.fresh:
         return Plan(waits=Waiting("RuntimeUnavailable", "containerd does not answer; what runs goes on running"))
     if s.want.held:
-        return Plan()
+        return Plan(after=s.want.hold_left_s)
     if s.mem.next_revision == 1 and s.seen.instances:
         return Plan((Recall(s.now, s.wall),))
     return None
