@@ -61,8 +61,8 @@ class KeeperClient:
         return status
 
     async def status(self) -> Document:
-        """``{version, pid, data_dir, run_dir, held, children: {name: {state, pid, restarts, since, adopted, last_exit, version,
-        socket, ready}}}``. Raises Unavailable when there is no keeper."""
+        """``{version, pid, data_dir, run_dir, supervised, held, children: {name: {state, pid, restarts, since, adopted,
+        last_exit, version, socket, ready}}}``; ``supervised``: a unit runs it. Raises Unavailable when there is no keeper."""
         return await self._ask({"op": "status"})
 
     async def ensure_containerd(self) -> PrivateContainerd:
@@ -92,9 +92,10 @@ class KeeperClient:
         argv += ["--no-containerd"] if self._containerd is None else ["--containerd", self._containerd]
         if self._log_links is not None:
             argv += ["--log-links", str(self._log_links)]
-        # Without ``site`` (-S) it needs to be told where our packages are.
+        # Without ``site`` (-S) it needs to be told where our packages are. The socket of a unit is for us, not for it.
+        environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
         process = await asyncio.create_subprocess_exec(
-            *argv, env={**os.environ, "PYTHONPATH": _SOURCE}, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            *argv, env={**environment, "PYTHONPATH": _SOURCE}, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
         _, complaint = await process.communicate()
         if process.returncode:

@@ -84,6 +84,7 @@ class Keeper:
             "pid": os.getpid(),
             "data_dir": self._data_dir,
             "run_dir": self._run_dir,
+            "supervised": supervised(),
             "held": len(self._held),
             "children": {name: child.to_document() for name, child in self._children.items()},
         }
@@ -235,7 +236,7 @@ def main(argv: Sequence[str]) -> int:
         os.makedirs(os.path.join(folder, "keeper"), mode=0o700, exist_ok=True)
     if options.detach and not detach(os.path.join(options.data_dir, "keeper", "keeper.log")):
         return 0
-    if lock(os.path.join(options.run_dir, "keeper", "keeper.lock"), wait=False) is None:
+    if not take_place(options.run_dir):
         wire.report(f"there is a keeper for {options.run_dir} already")
         return EXIT_SECOND
     children.protect_from_oom()
@@ -252,17 +253,48 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def stop(run_dir: str) -> int:
-    """Asks the keeper of ``run_dir`` to end with everything that it keeps; none there is fine."""
+def take_place(run_dir: str) -> bool:
+    """Whether we are the keeper of ``run_dir`` now. There is one at a time; but one that an agent started while our unit was
+    down makes room for that of the unit, and leaves it its children."""
+    path = os.path.join(run_dir, "keeper", "keeper.lock")
+    deadline = time.monotonic() + PATIENCE_S
+    while lock(path, wait=False) is None:
+        if not supervised() or time.monotonic() > deadline:
+            return False
+        present = ask(run_dir, b'{"op":"status"}\n') or {}
+        if present.get("supervised"):
+            return False
+        if present.get("pid"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(present["pid"], signal.SIGTERM)
+        time.sleep(POLL_S)
+    return True
+
+
+def supervised() -> bool:
+    """Whether a unit of Type=notify started us: somebody puts us back."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
+def ask(run_dir: str, request: bytes) -> Document | None:
+    """One line to the keeper of ``run_dir``, and its answer; None when there is no keeper. Empty when it hung up."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.connect(os.path.join(run_dir, "keeper.sock"))
         except (FileNotFoundError, ConnectionRefusedError):
-            wire.report(f"there is no keeper for {run_dir}")
-            return 0
-        sock.sendall(b'{"op":"stop","containerd":true}\n')
-        with sock.makefile("rb") as replies:
-            reply = json.loads(replies.readline() or b"{}")
+            return None
+        with contextlib.suppress(ConnectionError), sock.makefile("rb") as replies:
+            sock.sendall(request)
+            return dict(json.loads(replies.readline() or b"{}"))
+    return {}
+
+
+def stop(run_dir: str) -> int:
+    """Asks the keeper of ``run_dir`` to end with everything that it keeps; none there is fine."""
+    reply = ask(run_dir, b'{"op":"stop","containerd":true}\n')
+    if reply is None:
+        wire.report(f"there is no keeper for {run_dir}")
+        return 0
     if not reply.get("ok"):
         wire.report(f"the keeper did not stop: {reply.get('message', 'it hung up')}")
         return 1

@@ -56,14 +56,21 @@ class KeeperServer:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def start(self, *, ready: bool = True) -> int:
+    def start(self, *, ready: bool = True, **environment: str) -> int:
         """A keeper as a child of ours; its pid."""
         argv = [sys.executable, "-B", "-m", "setpoint.keeper", "--data-dir", str(self.data_dir), "--run-dir", str(self.run_dir)]
         argv += ["--containerd", self._containerd] if self._containerd else ["--no-containerd"]
         argv += ["--log-links", str(self.links)] if self.links else []
         self.base.mkdir(exist_ok=True)
         with open(self.base / "keeper.log", "ab") as log:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
         if ready:
             eventually(lambda: self.child("pump")["ready"], what="the pump answers")
         return self._process.pid

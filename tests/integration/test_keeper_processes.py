@@ -282,6 +282,27 @@ def test_a_second_keeper_gives_way(server: KeeperServer) -> None:
     assert server.status()["children"]["pump"]["ready"]
 
 
+async def test_the_units_keeper_takes_the_place_of_one_that_an_agent_started() -> None:
+    with KeeperServer() as server:
+        first = await server.client.connect_or_start()
+        server.status()
+        pid = server.start(NOTIFY_SOCKET=str(server.base / "nobody"))
+        eventually(lambda: server.status().get("pid") == pid, what="the unit's keeper serves")
+        eventually(lambda: not start_time(first["pid"]), what="the other one has ended")
+        pump = server.child("pump")
+        assert (pump["pid"], pump["adopted"]) == (first["children"]["pump"]["pid"], True)
+
+
+def test_of_two_units_keepers_the_first_stays() -> None:
+    with KeeperServer() as server:
+        where = str(server.base / "nobody")
+        pid = server.start(NOTIFY_SOCKET=where)
+        argv = [sys.executable, "-m", "setpoint.keeper", "--data-dir", server.data_dir, "--run-dir", server.run_dir]
+        environment = {**os.environ, "NOTIFY_SOCKET": where}
+        assert subprocess.run(argv, env=environment, capture_output=True, timeout=20, check=False).returncode == 75
+        assert server.status()["pid"] == pid
+
+
 async def test_a_keeper_that_is_told_to_end_leaves_its_children(server: KeeperServer) -> None:
     pid = server.child("pump")["pid"]
     server.kill_keeper(signal.SIGTERM)
