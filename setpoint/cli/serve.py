@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from setpoint.cli.failures import Failed
+from state.errors import Invalid
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +44,11 @@ def agent(
         "data_dir": data_dir, "run_dir": run_dir, "containerd": _address(containerd), "on_exit": on_exit,
         "node_name": node_name, "log_level": log_level,
     }  # fmt: skip
-    settings = load(config, given)
+    try:
+        settings = load(config, given)
+    except Invalid as exc:
+        where = f"{config}: " if config and exc.causes and exc.causes[0].field not in given else ""
+        raise Failed(*(f"{where}{cause}" for cause in exc.causes or (exc.message,))) from None
     _log_to_stderr(settings.log_level)
     import asyncio
 
