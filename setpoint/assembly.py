@@ -107,7 +107,7 @@ async def assemble(settings: Settings) -> Assembly:
         random=SystemRandom(),
         log=log,
         tuning=Tuning(settings.resync, PASS_DEADLINE, settings.slots, settings.start_budget),
-        own=lambda budget: [NodeReconciler(store, facts, settings.name, partial(obey, budget))],
+        own=lambda budget: [NodeReconciler(store, facts, settings.name, partial(obey, budget), clock)],
     )
     acts = NodeActs(
         planner=Planner(node, loop.view, clock),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
 from state.errors import AlreadyExists, NotFound
 from state.objects import API_VERSION, Key, Object
@@ -25,9 +26,9 @@ class NodeReconciler:
 
     kind = "Node"
 
-    def __init__(self, store: Store, facts: Facts, name: str, obey: Callable[[Object], None]) -> None:
+    def __init__(self, store: Store, facts: Facts, name: str, obey: Callable[[Object], None], clock: Clock) -> None:
         """``obey`` is told the spec: what of it the agent acts upon takes effect at once."""
-        self._store, self._facts, self._name, self._obey = store, facts, name, obey
+        self._store, self._facts, self._name, self._obey, self._clock = store, facts, name, obey, clock
 
     @property
     def key(self) -> Key:
@@ -44,8 +45,8 @@ class NodeReconciler:
         except NotFound:
             obj = await self._make()
         self._obey(obj.get("spec") or {})
-        wanted: Object = dict(self._facts.describe())
         status = obj.get("status") or {}
+        wanted: Object = {**self._facts.describe(), "conditions": [ready(status.get("conditions") or (), self._clock)]}
         if {name: status.get(name) for name in wanted} != wanted:
             await self._store.patch(key, {"status": wanted}, manager=MANAGER, subresource="status")
         return DONE
@@ -56,3 +57,13 @@ class NodeReconciler:
             return (await self._store.create(new, manager=MANAGER)).object
         except AlreadyExists:
             return (await self._store.get(self.key)).object
+
+
+def ready(before: Sequence[Object], clock: Clock) -> Object:
+    """The condition Ready: the agent looks after this node. It says so itself, so that it can only be True while it lives."""
+    for was in before:
+        if was.get("type") == "Ready" and was.get("status") == "True":
+            return was
+    since = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    message = "the agent keeps this node as declared"
+    return {"type": "Ready", "status": "True", "reason": "AgentReady", "message": message, "lastTransitionTime": since}

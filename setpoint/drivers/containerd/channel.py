@@ -81,7 +81,9 @@ def translate(error: grpc.aio.AioRpcError, *, reads: bool) -> StateError:
         return StateError(detail)
     if kind is InDoubt and reads:
         return Unavailable(f"containerd did not answer in time: {detail}")
-    if kind is Unavailable and not reads and not any(text in detail for text in _NEVER_SENT):
+    if kind is Unavailable and any(text in detail for text in _NEVER_SENT):
+        return Unavailable("containerd cannot be reached: it is not running, or is just starting")
+    if kind is Unavailable and not reads:
         return InDoubt(f"the connection to containerd broke under the call: {detail}")
     return kind(detail)
 
