@@ -50,13 +50,15 @@ Tell = Callable[[str], None]
 @pytest.fixture(scope="module")
 def tell(request: pytest.FixtureRequest) -> Tell:
     """Lines for whoever waits: a boot takes a while."""
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    manager = request.config.pluginmanager
+    reporter, capture = manager.get_plugin("terminalreporter"), manager.get_plugin("capturemanager")
     began = time.monotonic()
 
     def write(line: str) -> None:
-        if reporter is not None:
+        if reporter is None or capture is None:
+            return
+        with capture.global_and_fixture_disabled():
             reporter.write_line(f"{time.monotonic() - began:6.1f} s  {line}")
-            reporter.flush()
 
     write("")
     return write
