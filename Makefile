@@ -45,6 +45,7 @@ campaign: $(VENV)/.dev ## the long runs: more seeds, more kills, booted machines
 generate: $(VENV)/.dev ## stubs, CRDs and references, from their sources
 	$(BIN)/python protos/generate.py
 	$(BIN)/python -m setpoint.generate
+	$(BIN)/python -m setpoint.cli.reference
 
 lock: $(VENV)/.dev ## pin the newest allowed versions, with hashes
 	@tools/lock.sh

@@ -14,6 +14,7 @@ say import contracts
 say generated files
 "$bin/python" protos/generate.py --check
 "$bin/python" -m setpoint.generate --check
+"$bin/python" -m setpoint.cli.reference --check
 say sizes
 "$bin/python" tools/sizes.py
 say the wheel, and the unit tests against it

@@ -46,12 +46,31 @@ def test_the_unit_tests_pass_against_it(wheel: Path, tmp_path: Path) -> None:
     # The dependencies of the environment that runs us; its .pth files, and so the editable checkout, are not read through ours.
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     where = subprocess.run(
-        [str(python), "-I", "-c", "import setpoint, state, controllers; print(setpoint.__file__, state.__file__, controllers.__file__)"],
+        [
+            str(python),
+            "-I",
+            "-c",
+            "import setpoint, state, controllers; print(setpoint.__file__, state.__file__, controllers.__file__)",
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
     assert all(path.startswith(str(venv)) for path in where.stdout.split())
-    argv = [str(python), "-I", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", NOT_IN_UNIT, "-c", str(ROOT / "pyproject.toml")]
-    ran = subprocess.run([*argv, "--rootdir", str(ROOT), str(ROOT / "tests" / "unit")], capture_output=True, text=True, cwd=tmp_path)
+    argv = [
+        str(python),
+        "-I",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        NOT_IN_UNIT,
+        "-c",
+        str(ROOT / "pyproject.toml"),
+    ]
+    ran = subprocess.run(
+        [*argv, "--rootdir", str(ROOT), str(ROOT / "tests" / "unit")], capture_output=True, text=True, cwd=tmp_path
+    )
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
