@@ -1,7 +1,8 @@
-"""An agent that kills itself with SIGKILL at one call through a port: ``python -m setpoint.testing.dying_agent SITE WHEN CONFIG``.
+"""An agent that kills itself with SIGKILL at one call through a port.
 
-SITE is ``port.method`` or ``port.method#n`` for the n-th such call, WHEN ``before`` or ``after``. The product has no hook for it:
-the ports are wrapped where the assembly bundles them. Calls about an object other than the one named in ``--about`` do not count.
+``python -m setpoint.testing.dying_agent SITE WHEN ABOUT CONFIG DATA_DIR RUN_DIR``: SITE is ``port.method`` or
+``port.method#n`` for the n-th such call, WHEN ``before`` or ``after``, ABOUT a uid: calls about other objects do not count.
+The product has no hook for it: the ports are wrapped where the assembly bundles them.
 """
 
 from __future__ import annotations

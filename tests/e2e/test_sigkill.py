@@ -6,7 +6,7 @@ Closed world: what is left afterwards is what an undisturbed run leaves, and the
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,9 +47,9 @@ SCRIPT = "exec sleep 1000"
 
 
 @pytest.fixture(scope="module")
-def bystander(server: AgentServer) -> Iterator[int]:
+def bystander(server: AgentServer) -> int:
     server.apply(container("bystander", SCRIPT))
-    yield server.until_phase("bystander", "Running")["pid"]
+    return int(server.until_phase("bystander", "Running")["pid"])
 
 
 @pytest.mark.parametrize(("verb", "site", "when"), POINTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -33,6 +34,14 @@ def play(story: Story, tuning: Tuning = Tuning()) -> None:
                 await node.close()
 
         simulate(scenario, 0)
+
+
+async def until(look: Callable[[], bool]) -> None:
+    """Virtual time passes until it is so."""
+    for _ in range(100_000):
+        if look():
+            return
+        await asyncio.sleep(0.05)
 
 
 def only(runtime: FakeRuntime) -> str:
@@ -101,7 +110,7 @@ def test_the_back_off_doubles_and_starts_anew_after_a_long_run() -> None:
             launches = (await node.status("web")).get("restartCount", 0)
             if launches > len(starts):
                 starts.append(round(node.clock.monotonic()))
-        gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(starts)]
         assert gaps[:7] == [1, 2, 4, 8, 16, 32, 64]
 
     play(story)
@@ -132,8 +141,7 @@ def test_stop_is_graceful_then_forced_and_stays() -> None:
         await asyncio.sleep(1)
         asked = node.clock.monotonic()
         await node.apply("web", command=["deaf"], terminationGracePeriodSeconds=5, runState="Stopped")
-        while node.runtime.tasks:
-            await asyncio.sleep(0.05)
+        await until(lambda: not node.runtime.tasks)
         assert 4.9 <= node.clock.monotonic() - asked <= 5.5
         await asyncio.sleep(1000)
         status = await node.status("web")
@@ -252,7 +260,8 @@ def test_a_replacement_that_cannot_run_is_put_back_and_not_tried_again() -> None
         assert only(node.runtime) == first
         status = await node.status("web")
         failed = [c for c in status["conditions"] if c["type"] == "ReplacementFailed"]
-        assert failed and "nothing-here" in failed[0]["message"]
+        assert len(failed) == 1
+        assert "nothing-here" in failed[0]["message"]
         assert (status["phase"], status["revision"], status["observedGeneration"]) == ("Running", 1, 2)
         pid = node.runtime.tasks[first].pid
         await asyncio.sleep(2000)
@@ -263,6 +272,19 @@ def test_a_replacement_that_cannot_run_is_put_back_and_not_tried_again() -> None
         status = await node.status("web")
         assert (status["revision"], status["phase"]) == (3, "Running")
         assert "ReplacementFailed" not in {c["type"] for c in status["conditions"]}
+
+    play(story)
+
+
+def test_what_was_shown_ready_is_put_back_though_the_new_declaration_asks_for_longer() -> None:
+    async def story(node: SimulatedNode) -> None:
+        await node.apply("web")
+        await asyncio.sleep(1)
+        first = only(node.runtime)
+        await node.apply("web", command=["nothing-here"], updateStrategy={"minReadySeconds": 30})
+        await asyncio.sleep(4)
+        assert only(node.runtime) == first
+        assert (await node.status("web"))["phase"] == "Running"
 
     play(story)
 
@@ -330,6 +352,23 @@ def test_containerd_away_is_unknown_and_nothing_is_concluded() -> None:
         pid = node.runtime.tasks[only(node.runtime)].pid
         node.runtime.leave()
         await asyncio.sleep(10)
+        assert (await node.status("web"))["phase"] == "Unknown"
+        await asyncio.sleep(600)
+        node.runtime.come_back()
+        await asyncio.sleep(5)
+        assert (await node.status("web"))["phase"] == "Running"
+        assert node.runtime.tasks[only(node.runtime)].pid == pid
+
+    play(story)
+
+
+def test_a_frozen_containerd_is_unknown_too_and_back_at_once() -> None:
+    async def story(node: SimulatedNode) -> None:
+        await node.apply("web")
+        await asyncio.sleep(20)
+        pid = node.runtime.tasks[only(node.runtime)].pid
+        node.runtime.freeze()
+        await asyncio.sleep(35)
         assert (await node.status("web"))["phase"] == "Unknown"
         await asyncio.sleep(600)
         node.runtime.come_back()

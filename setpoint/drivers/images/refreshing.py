@@ -27,7 +27,7 @@ class Refresher:
         self._silent: dict[str, float] = {}
 
     async def refresh(self, reference: str, credentials: Sequence[Object]) -> bool:
-        """False when what is here may be old. Without an image here there is nothing to refresh: True, and the fetch follows."""
+        """False when what is here may be old. Without an image here there is nothing to refresh: True; a fetch follows."""
         if not await self._present(reference):
             return True
         name = parse(reference)
