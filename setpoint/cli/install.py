@@ -208,7 +208,9 @@ def uninstall(
     host.systemctl("daemon-reload")
     if host.live:
         # Its stop would be that of all containers, which were dealt with; with its file gone it has none.
-        for words in (("stop", units.WORKLOADS), ("reset-failed", units.WORKLOADS, units.AGENT, units.KEEPER)):
+        # What is left of the containers' slice is empty, or theirs who go on.
+        empty = (("stop", units.SLICE),) if quiet else ()
+        for words in (("stop", units.WORKLOADS), *empty, ("reset-failed", units.WORKLOADS, units.AGENT, units.KEEPER)):
             subprocess.run(("systemctl", *words), capture_output=True, check=False)
     link = host.path(LINK)
     if link.is_symlink() and os.readlink(link) == command()[0]:

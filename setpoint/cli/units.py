@@ -13,6 +13,7 @@ from pathlib import Path
 MARK = "# Written by `setpoint install`; `setpoint uninstall` takes it away. Changes belong into a drop-in (systemctl edit)."
 AGENT, KEEPER, WORKLOADS = "setpoint.service", "setpoint-keeper.service", "setpoint-workloads.service"
 WANTED_BY = "multi-user.target"
+SLICE = "setpoint.slice"
 SCOPES = "setpoint-.scope.d/setpoint.conf"
 """A drop-in for the scope of every container (systemd.unit(5): ``foo-.scope.d`` is for all of that prefix)."""
 

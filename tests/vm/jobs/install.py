@@ -24,6 +24,7 @@ def job() -> None:
     guest.say("run", stays=runs["stays"], deaf=runs["deaf"], once=once, rests=rests)
     guest.say("group", **control_group(runs["stays"]["pid"]))
     restart_services(agent)
+    guest.say("again", text=guest.run("setpoint", "install"))
     guest.say("lines", numbers=ticks(agent))
     guest.say("before", boot=guest.boot_id(), marks=guest.marks(MARKS), status=agent.statuses())
     guest.save_journal()
