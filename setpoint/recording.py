@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from controllers.engine.ports import Clock, Log
-from state.errors import StateError
+from state.errors import AlreadyExists, Conflict, Denied, Invalid, NotFound, StateError
 from state.objects import API_VERSION, Key, Object
 from state.store import DeleteOptions, Selection, Store
 
@@ -73,17 +73,28 @@ class EventRecorder:
             self._log.warning("events could not be written", error=error.message, lost=len(rows))
 
     async def _write(self, row: _Pending) -> None:
+        """A new Event, or a higher count of the one that is there, be it of a former life of the agent. One that cannot be kept
+        (its namespace is gone) is dropped; a store that is away is the caller's."""
         key = Key("Event", row.key.namespace or "default", row.name)
-        count = self._counts.get(row.name, 0) + row.count
-        if count > row.count:
-            patch = {"count": count, "lastTimestamp": _stamp(row.last)}
-            with suppress(StateError):
-                await self._store.patch(key, patch, manager=MANAGER)
-                self._counts[row.name] = count
-                return
-        with suppress(StateError):
-            await self._store.create(self._event(row, key), manager=MANAGER)
-            self._counts[row.name] = row.count
+        try:
+            if row.name in self._counts:
+                await self._raise(key, row)
+            else:
+                await self._store.create(self._event(row, key), manager=MANAGER)
+                self._counts[row.name] = row.count
+        except AlreadyExists:
+            self._counts[row.name] = int((await self._store.get(key)).object.get("count") or 1)
+            await self._raise(key, row)
+        except NotFound:
+            if self._counts.pop(row.name, None) is not None:  # somebody deleted it: begin again
+                await self._write(row)
+        except (Denied, Invalid, Conflict) as error:
+            self._log.warning("event could not be written", event_name=row.name, error=error.message)
+
+    async def _raise(self, key: Key, row: _Pending) -> None:
+        count = self._counts[row.name] + row.count
+        await self._store.patch(key, {"count": count, "lastTimestamp": _stamp(row.last)}, manager=MANAGER)
+        self._counts[row.name] = count
 
     def _event(self, row: _Pending, key: Key) -> Object:
         return {

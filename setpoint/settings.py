@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import math
 import os
 import resource
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,9 @@ from state.errors import Cause, Invalid
 
 DEFAULT_DATA_DIR = Path("/var/lib/setpoint")
 DEFAULT_RUN_DIR = Path("/run/setpoint")
+LONGEST_NAME = 253
+_WORDS = {"on_exit": ("keep", "stop"), "log_level": ("debug", "info", "warning", "error")}
+_LEAST = {"resync_s": 1.0, "concurrency": 1, "start_budget": 0.01}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Settings:
     def name(self) -> str:
         """The Node's name: the host's, as a DNS-1123 subdomain."""
         name = (self.node_name or os.uname().nodename).lower()
-        return "".join(c if c.isalnum() or c in "-." else "-" for c in name).strip("-.") or "node"
+        plain = "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "-" for c in name)[:LONGEST_NAME]
+        return ".".join(part for part in (p.strip("-") for p in plain.split(".")) if part) or "node"
 
     @property
     def links(self) -> Path | None:
@@ -99,7 +104,31 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, default: Any) -> Any:
+    """The value as its type, or Invalid that names the key and what would be right."""
+    if isinstance(default, Path):
+        if not isinstance(value, (str, Path)) or not str(value):
+            raise _wrong(name, value, "must be a path")
+        return Path(value).absolute()
+    if isinstance(default, str):
+        return _word(name, value)
     try:
-        return Path(value).absolute() if isinstance(default, Path) else type(default)(value)
-    except (TypeError, ValueError) as error:
-        raise Invalid(f"{name}: {value!r} is not a {type(default).__name__}", causes=[Cause(name, str(error))]) from error
+        number = type(default)(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _wrong(name, value, "must be a number") from error
+    if isinstance(value, bool) or number != float(value) or not math.isfinite(number):
+        raise _wrong(name, value, "must be a whole number" if isinstance(default, int) else "must be a number")
+    if number < _LEAST.get(name, number):
+        raise _wrong(name, value, f"must be at least {_LEAST[name]:g}")
+    return number
+
+
+def _word(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, value, "must be a text; put it in quotes")
+    if name in _WORDS and value not in _WORDS[name]:
+        raise _wrong(name, value, f"must be one of {', '.join(_WORDS[name])}")
+    return value
+
+
+def _wrong(name: str, value: Any, told: str) -> Invalid:
+    return Invalid(f"{name}: {value!r}: {told}", causes=[Cause(name, told)])

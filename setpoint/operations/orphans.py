@@ -12,6 +12,7 @@ from state.objects import API_VERSION, Key, Object, key_of
 from state.sqlite.store import SqliteStore
 
 ADOPTER = "setpoint-adopt"
+SHORTEST_ID = 4
 
 
 class OrphanActs:
@@ -41,10 +42,14 @@ class OrphanActs:
         await self._sweep.bury(await self._require(id))
 
     async def _require(self, id: str) -> Instance:
-        for instance in await self._sweep.orphans():
-            if instance.id == id or (len(id) >= 4 and instance.id.startswith(id)):
-                return instance
-        raise NotFound(f"no orphan {id}", kind="Orphan", name=id)
+        """By its id, or by the beginning of one (4 characters at least) that no other shares."""
+        found = [i for i in await self._sweep.orphans() if i.id == id or (len(id) >= SHORTEST_ID and i.id.startswith(id))]
+        exact = [i for i in found if i.id == id]
+        if len(exact or found) > 1:
+            raise Conflict(f"{id} is the beginning of {len(found)} orphans: {', '.join(i.id for i in found)}")
+        if not found:
+            raise NotFound(f"no orphan {id}", kind="Orphan", name=id)
+        return (exact or found)[0]
 
 
 def _row(instance: Instance) -> Orphan:
