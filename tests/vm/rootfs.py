@@ -209,14 +209,31 @@ def _chroot(root: Path, binds: Mapping[Path, str], *argv: str) -> None:
 def _mirrors() -> list[str]:
     """Where this host gets its Debian from, as one-line sources for ``SUITE``."""
     apt = Path("/etc/apt")
-    files = [apt / "sources.list", *sorted(apt.glob("sources.list.d/*"))]
-    lines = [line for file in files if file.is_file() for line in file.read_text().splitlines() if not line.startswith("#")]
-    found = [address.rstrip("/") for line in lines for address in re.findall(r"(?:https?|file|mirror\+file):/\S+", line)]
-    main = next((address for address in found if address.endswith("/debian")), None)
-    if main is None:
+    # Debian's own files first: other archives have suites of the same names.
+    files = [apt / "sources.list", apt / "sources.list.d/debian.sources", *sorted(apt.glob("sources.list.d/*"))]
+    found = [source for file in files if file.is_file() for source in _sources_of(file.read_text())]
+
+    def first(suite: str, ending: str) -> str:
+        """Another release's host has the same mirror, under the usual name."""
+        exact = (address for address, suites in found if suite in suites)
+        alike = (address for address, _ in found if address.rstrip("/").endswith(ending))
+        return next(exact, "") or next(alike, "")
+
+    main, security = first(SUITE, "/debian"), first(f"{SUITE}-security", "/debian-security")
+    if not main:
         raise BuildFailed("no Debian mirror in /etc/apt/sources.list*: there is nowhere to get the packages from")
-    security = next((address for address in found if address.endswith("/debian-security")), None)
     return [f"deb {main} {SUITE} main", *([f"deb {security} {SUITE}-security main"] if security else [])]
+
+
+def _sources_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """(address, suites) of a file in either form of sources.list(5)."""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for address, suite in re.findall(r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)", lines, re.MULTILINE):
+        yield address, [suite]
+    for stanza in lines.split("\n\n"):
+        fields = dict(re.findall(r"^(URIs|Suites):\s*(.+)$", stanza, re.MULTILINE))
+        for address in fields.get("URIs", "").split():
+            yield address, fields.get("Suites", "").split()
 
 
 def _proxies() -> dict[str, str]:
