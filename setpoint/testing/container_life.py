@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -238,10 +238,10 @@ async def witnessed(folder: Any) -> tuple[SimulatedNode, Witness]:
     return node, runtime
 
 
-async def at_rest(node: SimulatedNode, runtime: Witness) -> None:
+async def at_rest(node: SimulatedNode, runtime: Witness, seconds: float = QUIET_S) -> None:
     """Nothing is written and nothing on the node is changed any more."""
     before = node.store.revision, node.ledger.database.counters.commits, runtime.changes
-    await asyncio.sleep(QUIET_S)
+    await asyncio.sleep(seconds)
     assert (node.store.revision, node.ledger.database.counters.commits, runtime.changes) == before, "it does not come to rest"
 
 
@@ -253,16 +253,18 @@ def small_objects() -> list[Object]:
     ]
 
 
-async def _prepare(node: SimulatedNode, runtime: Witness) -> int:
+async def _prepare(node: SimulatedNode, runtime: Witness, setup: Act | None = None) -> int:
     quiet = asyncio.get_running_loop().create_task(node.boot())
     for obj in small_objects():
         await node.store.apply([Apply(obj, "test", force=True)])
     await node.apply(BYSTANDER)
+    if setup is not None:
+        await setup(node)
     await asyncio.sleep(20)
     quiet.cancel()
     await asyncio.gather(quiet, return_exceptions=True)
-    (task,) = runtime.tasks.values()
-    return task.pid
+    (pid,) = (task.pid for id, task in runtime.tasks.items() if runtime.records[id].new.name == BYSTANDER)
+    return pid
 
 
 def lives(
@@ -275,3 +277,38 @@ def lives(
         schedule = Promised(Drawn(seed, rate=rate, verdicts=verdicts))
         runner.run_into(report, schedule, f"{mode.value} seed={seed} rate={rate}")
     return report
+
+
+Act = Callable[[SimulatedNode], Awaitable[None]]
+SETTLE_S = 70.0
+"""Virtual seconds in which one disturbed verb comes to its end: two resyncs fit in."""
+REST_S = 40.0
+
+
+def verb(act: Act, check: Act, *, setup: Act | None = None, unseen: Act | None = None) -> Scenario:
+    """A scenario for :func:`setpoint.testing.sweeping.sweep`. A bystander runs; ``setup`` without faults; ``unseen`` while no
+    agent lives; then ``act`` in a world that kills, and ``check`` when it has calmed down and come to rest."""
+
+    async def run(world: World) -> None:
+        with scratch() as folder:
+            node, runtime = await witnessed(folder)
+            pid = await _prepare(node, runtime, setup)
+            if unseen is not None:
+                await unseen(node)
+            living = asyncio.get_running_loop().create_task(world.survive(lambda: node.boot(world)))
+            try:
+                await act(node)
+                await asyncio.sleep(25)
+                world.calm()
+                await asyncio.sleep(SETTLE_S)
+                assert not runtime.wrong, runtime.wrong
+                (now,) = (t.pid for i, t in runtime.tasks.items() if runtime.records[i].new.name == BYSTANDER)
+                assert now == pid, "the bystander was restarted"
+                await check(node)
+                await at_rest(node, runtime, REST_S)
+            finally:
+                living.cancel()
+                await asyncio.gather(living, return_exceptions=True)
+                await node.close()
+
+    return run
