@@ -29,6 +29,7 @@ from setpoint.drivers.netns import NetworkNamespaces
 from setpoint.drivers.pump import Pump
 from setpoint.drivers.threads import DisposableThreads
 from setpoint.hosting import NodeFacts, ThisHost
+from setpoint.identity import recall, remember
 from setpoint.operations.containers import ContainerActs
 from setpoint.operations.images import ImageActs, users
 from setpoint.operations.node import NodeActs
@@ -73,8 +74,9 @@ def obey(budget: Budget, spec: Object) -> None:
 async def assemble(settings: Settings) -> Assembly:
     """Opens store and ledger, and wires everything; nothing runs yet. Raises what the stores raise."""
     clock, log = SystemClock(), structlog.get_logger("setpoint")
-    here = Options(admit=admit_on(settings.name))
+    here = Options(admit=admit_on(settings.name), engine_id=recall(settings.data_dir))
     store = await SqliteStore.open(settings.data_dir / "store.db", clock=clock, ids=Uuids(), options=here)
+    remember(settings.data_dir, store.engine_id)
     ledger = await SqliteLedger.open(settings.data_dir / "ledger.db")
     address = settings.containerd or str(settings.run_dir / "containerd" / "containerd.sock")
     channel = Channel(address)

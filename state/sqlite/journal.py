@@ -26,7 +26,7 @@ class Retention:
 class Journal:
     """Counts revisions and collects changes. Implements ``Memory`` of :mod:`state.sqlite.database`."""
 
-    def __init__(self, rows: Rows, ring: Ring, clock: WallClock, ids: Ids, retention: Retention) -> None:
+    def __init__(self, rows: Rows, ring: Ring, clock: WallClock, ids: Ids, retention: Retention, engine_id: str = "") -> None:
         self.revision = 0
         self.compacted = 0
         self.facts: Mapping[str, str] = {}
@@ -37,6 +37,7 @@ class Journal:
         self._clock = clock
         self._ids = ids
         self._retention = retention
+        self._engine_id = engine_id
         self._swept_at = 0
 
     def record(self, change: Change) -> None:
@@ -85,7 +86,7 @@ class Journal:
 
     def _begin(self, connection: Connection) -> dict[str, str]:
         facts = {
-            "engine_id": self._ids.uid(),
+            "engine_id": self._engine_id or self._ids.uid(),
             "epoch": self._ids.uid(),
             "created_at": self._clock.now().isoformat(),
             "restored_at": "",

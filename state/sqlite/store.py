@@ -59,12 +59,13 @@ def _real_admit(obj: Object, old: Object | None, *, strict: bool = True) -> Obje
 @dataclass(frozen=True, slots=True)
 class Options:
     """What can be told otherwise. ``secrets_key``: the key file, by default ``secrets.key`` beside the store. ``ring``:
-    changes kept in memory for watchers."""
+    changes kept in memory for watchers. ``engine_id``: of a store made anew where one was, since what runs carries it."""
 
     secrets_key: Path | None = None
     retention: Retention = field(default_factory=Retention)
     ring: int = 1024
     admit: Admit = _real_admit
+    engine_id: str = ""
     inline: bool = False
     """Without threads, for simulations."""
 
@@ -103,7 +104,7 @@ class SqliteStore:
         """The store in this file, made if there is none. Raises Corrupt, NewerSchema, Unavailable."""
         rows = Rows(SecretBox(options.secrets_key or path.with_name("secrets.key")))
         ring = Ring(options.ring)
-        journal = Journal(rows, ring, clock, ids, options.retention)
+        journal = Journal(rows, ring, clock, ids, options.retention, options.engine_id)
         database = Database(path, SCHEMA, journal, inline=options.inline)
         await database.open()
         store = cls(database, rows, journal, ring, Transactions(rows, journal, clock, ids, options.admit))
