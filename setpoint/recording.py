@@ -5,6 +5,7 @@ The same thing happening again raises ``count`` of one Event. Old ones are dropp
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from state.objects import API_VERSION, Key, Object
 from state.store import DeleteOptions, Selection, Store
 
 FLUSH_S = 1.0
+DROP_EVERY_S = 60.0
+"""Looking for old ones reads all of them."""
 KEPT = timedelta(hours=1)
 MOST_KEPT = 1000
 MANAGER = "setpoint-agent"
@@ -47,6 +50,7 @@ class EventRecorder:
         self._store, self._clock, self._log, self._source = store, clock, log, source
         self._pending: dict[str, _Pending] = {}
         self._counts: dict[str, int] = {}
+        self._drop_at = float("-inf")
 
     def record(self, key: Key, uid: str, reason: str, message: str, *, warning: bool = False) -> None:
         now = self._clock.now()
@@ -66,9 +70,11 @@ class EventRecorder:
     async def flush(self) -> None:
         rows, self._pending = list(self._pending.values()), {}
         try:
-            for row in rows:
-                await self._write(row)
-            await self._drop_old()
+            # At once, for one group of commits.
+            await asyncio.gather(*(self._write(row) for row in rows))
+            if self._clock.monotonic() >= self._drop_at or len(self._counts) > MOST_KEPT:
+                self._drop_at = self._clock.monotonic() + DROP_EVERY_S
+                await self._drop_old()
         except StateError as error:
             self._log.warning("events could not be written", error=error.message, lost=len(rows))
 

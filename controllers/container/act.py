@@ -37,7 +37,7 @@ from controllers.container.model import (
 from controllers.container.node import Node
 from controllers.container.observe import Written
 from controllers.container.oci import build, live_resources
-from controllers.container.ports import Instance, LogWish, NewInstance
+from controllers.container.ports import ImageInfo, Instance, LogWish, NewInstance
 from controllers.container.restarting import LAST_SIGNAL, seconds_between
 from controllers.container.view import RuntimeView
 from controllers.engine.budget import Budget
@@ -59,6 +59,8 @@ class Pass:
     seen: Seen = field(default_factory=Seen)
     prepared: bool = False
     """Sandbox and files were made ready for the launch that follows."""
+    image: ImageInfo | None = None
+    """As this pass resolved it."""
     over: bool = False
     """The object is gone or being deleted by us: nothing is left to report."""
 
@@ -140,7 +142,10 @@ class Actor:
 
     async def _resolve(self, work: Pass, step: Resolve) -> None:
         found = await preparing.check(self._node, work.want, image=step.image)
-        work.seen = replace(work.seen, ready=True, resolution=found or work.seen.resolution)
+        if found is not None:
+            resolution, work.image = found
+            work.seen = replace(work.seen, resolution=resolution)
+        work.seen = replace(work.seen, ready=True)
 
     async def _admit(self, work: Pass, step: Admit) -> None:
         wait = self._budget.take(work.want.uid)
@@ -149,7 +154,9 @@ class Actor:
 
     async def _create(self, work: Pass, step: Create) -> None:
         want, revision = work.want, _revision(work.mem, step.revision)
-        info = await preparing.find_image(self._node, want, revision.digest)
+        info = work.image
+        if info is None or info.digest != revision.digest:
+            info = await preparing.find_image(self._node, want, revision.digest)
         prepared = await preparing.prepare(self._node, want, info)
         self._written[want.uid], work.prepared = prepared.gathered.files, True
         facts = self._node.host.facts()

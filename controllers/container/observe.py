@@ -24,10 +24,11 @@ class Observer:
         if not self._view.fresh:
             return replace(before, instances=self._view.of(want.uid), fresh=False)
         instances = await self._view.settle(want.uid)
-        signalled = any(i.id in self._view.signalled for i in instances if i.task in LIVE)
-        seen = replace(before, instances=instances, fresh=True, signalled=signalled)
+        live = next((i.id for i in instances if i.task in LIVE), "")
+        seen = replace(before, instances=instances, fresh=True, signalled=self._view.signalled.get(live))
         if want.deleting:
-            return replace(seen, leftovers=await self._leftovers(want.uid))
+            # Asked for only when it is their turn: instances go first.
+            return replace(seen, leftovers=not seen.instances and await self._leftovers(want.uid))
         if not any(references(want.spec)):
             return seen
         gathered = await gather(self._node.store, want.key.namespace, want.spec)

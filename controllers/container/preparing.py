@@ -35,7 +35,7 @@ class Prepared:
     gathered: Gathered
 
 
-async def check(node: Node, want: Desired, *, image: bool, look_only: bool = False) -> Resolution | None:
+async def check(node: Node, want: Desired, *, image: bool, look_only: bool = False) -> tuple[Resolution, ImageInfo] | None:
     """Everything a launch needs is here. With ``image`` also what a new record needs; the spec is built once for its errors.
     ``look_only``: nothing is made, nothing is fetched."""
     gathered = await gather(node.store, want.key.namespace, want.spec)
@@ -55,9 +55,8 @@ async def check(node: Node, want: Desired, *, image: bool, look_only: bool = Fal
     except NotFound as error:
         raise missing_from(error) from error
     config = info.config.get("config") or {}
-    return Resolution(
-        want.image, info.digest, config.get("StopSignal", ""), volumes=bool(image_volumes(want.spec, info)), stale=stale
-    )
+    volumes = bool(image_volumes(want.spec, info))
+    return Resolution(want.image, info.digest, config.get("StopSignal", ""), volumes=volumes, stale=stale), info
 
 
 def _planned(node: Node, want: Desired, info: ImageInfo) -> Paths:

@@ -19,13 +19,16 @@ def folders(spec: Object, root: Path = ROOT) -> list[Path]:
     """Where the group of a spec lies: one folder per v1 hierarchy that has it, or the one of v2."""
     named = str((spec.get("linux") or {}).get("cgroupsPath") or "")
     relative = _relative(named)
+    tops: list[str] = []
     if not relative or ".." in relative.split("/"):
         return []
-    if (root / "cgroup.controllers").exists():
-        tops: list[Path] = [root]
+    # Plain os calls: this is asked for every container that ended by SIGKILL.
+    if os.path.exists(f"{root}/cgroup.controllers"):
+        tops = [str(root)]
     else:
-        tops = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.is_symlink()) if root.is_dir() else []
-    return [folder for top in tops if (folder := top / relative).is_dir()]
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
+            tops = sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+    return [Path(folder) for top in tops if os.path.isdir(folder := f"{top}/{relative}")]
 
 
 def _relative(named: str) -> str:
@@ -72,8 +75,11 @@ def oom_kills(found: list[Path]) -> int:
     kills = 0
     for folder in found:
         for name in ("memory.events", "memory.oom_control"):  # v2, v1 (since Linux 4.13)
-            with contextlib.suppress(OSError):
-                lines = (line.split() for line in (folder / name).read_text().splitlines())
+            path = f"{folder}/{name}"
+            if not os.path.exists(path):
+                continue
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+                lines = [line.split() for line in file]
                 kills += sum(int(value) for key, value in lines if key == "oom_kill")
     return kills
 

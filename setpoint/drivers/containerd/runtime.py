@@ -35,6 +35,7 @@ SHIM_SILENT = "context deadline exceeded"
 
 
 _Records = list[containers_pb2.Container]
+_Mounts = Sequence[types_pb2.Mount]
 
 
 class Containerd:
@@ -84,9 +85,10 @@ class Containerd:
             raise _no_image(new.image) from error
 
     async def remove(self, id: str) -> None:
-        if await self._task(id) is not None:
+        record, task = await asyncio.gather(self._record(id), self._task(id))
+        if task is not None:
             raise Conflict(f"container {id} still has a task", kind="Container", name=id)
-        if (record := await self._record(id)) is not None:
+        if record is not None:
             self._require_ours(record)
             await self._end_leftovers(record)
         with contextlib.suppress(NotFound):
@@ -136,11 +138,11 @@ class Containerd:
     async def launch(self, id: str, stdio: Stdio) -> int:
         if id in self._launching:
             raise AlreadyExists(f"container {id} is being launched", kind="Container", name=id)
-        record = await self._record(id)
+        record, mounts = await asyncio.gather(self._record(id), self._mounts_of(id))
         if record is None:
             raise NotFound(f"container {id} has no record", kind="Container", name=id)
         self._require_ours(record)
-        await self._create_task(record, stdio)
+        await self._create_task(record, mounts or await self._prepare_again(record), stdio)
         try:
             reply = await self._channel.patient(rpc.TASK_START, tasks_pb2.StartRequest(container_id=id), wait_s=TASK_PATIENCE_S)
         except (InDoubt, Unavailable) as error:
@@ -250,28 +252,33 @@ class Containerd:
         # The event may have come while nobody listened; the group keeps its count until the task is deleted.
         return cgroups.oom_kills(cgroups.folders(records.unpacked(record.spec))) > 0
 
-    async def _prepare(self, id: str, chain: str) -> Sequence[types_pb2.Mount]:
+    async def _prepare(self, id: str, chain: str) -> _Mounts:
         request = snapshots_pb2.PrepareSnapshotRequest(snapshotter=self._snapshotter, key=id, parent=chain)
         try:
             return tuple((await self._channel.call(rpc.SNAPSHOT_PREPARE, request)).mounts)
         except AlreadyExists:
             return ()
 
-    async def _mounts(self, record: containers_pb2.Container) -> Sequence[types_pb2.Mount]:
-        request = snapshots_pb2.MountsRequest(snapshotter=self._snapshotter, key=record.id)
+    async def _mounts_of(self, id: str) -> _Mounts:
+        """Empty when there is no such snapshot."""
+        request = snapshots_pb2.MountsRequest(snapshotter=self._snapshotter, key=id)
         with contextlib.suppress(NotFound):
             return tuple((await self._channel.call(rpc.SNAPSHOT_MOUNTS, request)).mounts)
+        return ()
+
+    async def _prepare_again(self, record: containers_pb2.Container) -> _Mounts:
+        """The snapshot of a record was lost."""
         try:
             return await self._prepare(record.id, record.labels.get(records.CHAIN, ""))
         except NotFound as error:
             raise _no_image(record.image) from error
 
-    async def _create_task(self, record: containers_pb2.Container, stdio: Stdio) -> None:
+    async def _create_task(self, record: containers_pb2.Container, mounts: _Mounts, stdio: Stdio) -> None:
         """The task is there, created. A shim without a task that is in the way is ended, and it is tried once more."""
         id = record.id
         request = tasks_pb2.CreateTaskRequest(
             container_id=id,
-            rootfs=await self._mounts(record),
+            rootfs=mounts,
             stdin=stdio.stdin,
             stdout=stdio.stdout,
             stderr=stdio.stderr,
