@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import signal as signals
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -185,7 +186,7 @@ class Actor:
         work.prepared = False
         stdio = await node.logs.open(log_wish(want, step.revision))
         id = want.id(step.revision)
-        self._view.signalled.discard(id)
+        self._view.signalled.pop(id, None)
         with self._view.acting(id):
             pid = await node.runtime.launch(id, stdio)
         self._saw(work, Instance(id, want.uid, step.revision, want.key.namespace, want.key.name, task="RUNNING", pid=pid))
@@ -196,14 +197,12 @@ class Actor:
     # stop
 
     async def _signal(self, work: Pass, step: Signal) -> None:
-        try:
+        """What ended by itself in between is no error: its id is marked, and looked at next."""
+        with suppress(NotFound), self._view.acting(step.id):
             await self._node.runtime.signal(step.id, _number(step.signal), everyone=step.everyone)
             if step.resume:
-                with self._view.acting(step.id):
-                    await self._node.runtime.resume(step.id)
-            self._view.signalled.add(step.id)
-        except NotFound:
-            pass  # it ended by itself in between; its exit is on the way
+                await self._node.runtime.resume(step.id)
+            self._view.signalled[step.id] = step
 
     async def _reap(self, work: Pass, step: Reap) -> None:
         with self._view.acting(step.id):

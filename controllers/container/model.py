@@ -108,8 +108,8 @@ class Seen:
     """Files from ConfigMaps or Secrets are older than these."""
     missing_refs: tuple[str, ...] = ()
     """ConfigMaps and Secrets that it refers to, must have, and that are not there: ``Kind name``."""
-    signalled: bool = False
-    """This life of the agent sent the stop signal to the live task: what a former one meant to do, it may not have done."""
+    signalled: Signal | None = None
+    """What this life of the agent last sent to the live task; what a former one meant to send, it may not have sent."""
     leftovers: bool = False
     """Sandbox, files or logs of the uid exist (asked only while deleting)."""
 
@@ -163,6 +163,7 @@ class Launch:
 class Signal:
     id: str
     signal: str
+    at: Instant
     everyone: bool = False
     resume: bool = False
     """The task is paused: let it run so that it can act on the signal."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from controllers.container.model import LIVE
+from controllers.container.model import LIVE, Signal
 from controllers.container.ports import Exit, Instance, Runtime, RuntimeSource
 from controllers.engine.ports import Clock, Log
 from state.errors import StateError
@@ -45,8 +45,8 @@ class RuntimeView:
         """Id -> when a call of ours on it last began or ended: an older answer about it is not believed."""
         self._exits: dict[str, Exit] = {}
         self._in_flight: set[str] = set()
-        self.signalled: set[str] = set()
-        """Ids whose task was asked to end by this life of the agent."""
+        self.signalled: dict[str, Signal] = {}
+        """What this life of the agent last sent to a task, by id."""
         self.fresh = False
         self.stale_since = clock.monotonic()
 
@@ -210,7 +210,7 @@ class RuntimeView:
         if not revisions:
             self._by_uid.pop(known.uid, None)
         self._exits.pop(id, None)
-        self.signalled.discard(id)
+        self.signalled.pop(id, None)
 
 
 def _uid(hexes: str) -> str:

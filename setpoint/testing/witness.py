@@ -3,6 +3,7 @@
     no exit is lost        a stopped task is reaped only when its end is on record
     one at a time          nothing is launched while another revision of the uid has a live process
     aimed deletes          a record is removed only of a revision that nobody speaks for, or of a uid with a tombstone
+    patient                no launch is sent more than a handful of signals
     labelled               what is made carries uid and revision, and its id is made of them
 
 What it gets wrong: it reads the ledger, so it knows what the loop says that it remembers, not what it should remember.
@@ -23,6 +24,9 @@ LIST_S = 0.02
 """How long a listing is on its way: what it tells is that old when it arrives."""
 
 
+MOST_SIGNALS = 12
+
+
 class Witness(FakeRuntime):
     """``wrong`` holds every broken oath, in words; to be empty at the end of a run."""
 
@@ -37,6 +41,8 @@ class Witness(FakeRuntime):
         """Calls that change something."""
         self._ledger = ledger
         self._asked: set[str] = set()
+        self._signals: Counter[str] = Counter()
+        """Of the present launch, by id."""
 
     async def create(self, new: NewInstance) -> None:
         self.changes += 1
@@ -53,11 +59,15 @@ class Witness(FakeRuntime):
         pid = await super().launch(id, stdio)
         self.launches[id] += 1
         self._asked.discard(id)
+        self._signals.pop(id, None)
         return pid
 
     async def signal(self, id: str, signal: int, *, everyone: bool = False) -> None:
         self.changes += 1
         memory = self._memory(id)
+        self._signals[id] += 1
+        if self._signals[id] == MOST_SIGNALS:
+            self.wrong.append(f"asked {id} to end {MOST_SIGNALS} times")
         if memory is not None and memory.stopping is not None:
             self._asked.add(id)  # else a call that comes too late: it meets another process than the one it was meant for
         await super().signal(id, signal, everyone=everyone)

@@ -35,13 +35,13 @@ def stop(s: Situation, why: str) -> Plan:
         kill_at = None if s.want.grace_s < 0 else s.now.plus(s.want.grace_s)
         stopping = Stopping(why, kill_at, since=s.now)
         begun = Remember(replace(s.mem, stopping=stopping, next_start=None, current=_proved(s, live)))
-        ask = _kill(live) if s.want.grace_s == 0 else _ask(s, live)
+        ask = _kill(s, live) if s.want.grace_s == 0 else _ask(s, live)
         return Plan((begun, ask), after=None if s.want.grace_s < 0 else s.want.grace_s or KILL_RETRY_S)
     kill_at = _earlier_deadline(s, s.mem.stopping)
     left = None if kill_at is None else s.now.until(kill_at)
     if left == 0:
-        return Plan((_kill(live),), after=KILL_RETRY_S)
-    if not s.seen.signalled:
+        return _kill_again(s, live)
+    if s.seen.signalled is None:
         # Meant by a life of the agent that may have ended before it asked; asking twice does less harm than never.
         return Plan((_ask(s, live),), after=left)
     return Plan(after=left)
@@ -49,11 +49,21 @@ def stop(s: Situation, why: str) -> Plan:
 
 def _ask(s: Situation, live: Instance) -> Signal:
     signal = s.want.stop_signal or _image_signal(s, live) or "SIGTERM"
-    return Signal(live.id, signal, resume=live.task != "RUNNING")
+    return Signal(live.id, signal, s.now, resume=live.task != "RUNNING")
 
 
-def _kill(live: Instance) -> Signal:
-    return Signal(live.id, "SIGKILL", everyone=True, resume=live.task != "RUNNING")
+def _kill(s: Situation, live: Instance) -> Signal:
+    return Signal(live.id, "SIGKILL", s.now, everyone=True, resume=live.task != "RUNNING")
+
+
+def _kill_again(s: Situation, live: Instance) -> Plan:
+    """SIGKILL since the grace is over, and again now and then; what it did is told by an event or the next look."""
+    last = s.seen.signalled
+    if last is not None and last.everyone:
+        rest = KILL_RETRY_S - (s.now.since(last.at) or 0.0)
+        if rest > 0:
+            return Plan(after=rest)
+    return Plan((_kill(s, live),), after=KILL_RETRY_S)
 
 
 def _earlier_deadline(s: Situation, stopping: Stopping) -> Instant | None:
@@ -67,12 +77,19 @@ def _earlier_deadline(s: Situation, stopping: Stopping) -> Instant | None:
 
 
 def _proved(s: Situation, live: Instance) -> Revision | None:
-    """The current revision, marked Ready if it has been running long enough: one worth putting back."""
+    """The current revision, marked Ready if it was shown so, or has been running long enough: one worth putting back."""
     current, launched = s.mem.current, s.mem.launched
     if current is None or launched is None or live.revision != current.number:
         return current
     ran = s.now.since(launched.instant) or 0.0
-    return replace(current, ready=current.ready or ran >= s.want.min_ready_s)
+    return replace(current, ready=current.ready or _shown_ready(s, current) or ran >= s.want.min_ready_s)
+
+
+def _shown_ready(s: Situation, current: Revision) -> bool:
+    """What is declared now may ask for longer than what was declared then."""
+    conditions = s.want.status.get("conditions") or ()
+    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+    return ready and s.want.status.get("containerID") == s.want.id(current.number)
 
 
 def _live(s: Situation) -> Instance | None:

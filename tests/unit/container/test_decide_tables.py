@@ -66,6 +66,13 @@ def ask(mem: Memory, why: str = "declared Stopped", left: float | None = 5.0, si
     return replace(mem, stopping=Stopping(why, kill_at, since=NOW.plus(since)))
 
 
+ASKED = Signal(WANT.id(1), "SIGTERM", NOW.plus(-0.5))
+
+
+def killed(ago: float) -> Signal:
+    return Signal(WANT.id(1), "SIGKILL", NOW.plus(ago), everyone=True)
+
+
 def words(plan: Plan) -> str:
     told = [_word(step) for step in plan.steps]
     if plan.after is not None:
@@ -149,7 +156,7 @@ REMOVING = [
     row(
         "a stop under way goes on",
         of(deleting=True),
-        see(task(), signalled=True),
+        see(task(), signalled=ASKED),
         replace(ask(RUN), buried=True),
         "removing: after=5",
     ),
@@ -177,11 +184,26 @@ STOPPING = [
     row("endless grace", of(run_state="Stopped", grace_s=-1.0), see(task()), RUN, "stopping: Remember SIGTERM"),
     row("paused", STOPPED, see(task(state="PAUSED")), RUN, "stopping: Remember SIGTERM+thaw after=30"),
     row("pausing", STOPPED, see(task(state="PAUSING")), RUN, "stopping: Remember SIGTERM+thaw after=30"),
-    row("within the grace", STOPPED, see(task(), signalled=True), ask(RUN), "stopping: after=5"),
+    row("within the grace", STOPPED, see(task(), signalled=ASKED), ask(RUN), "stopping: after=5"),
     row("meant by a former life", STOPPED, see(task()), ask(RUN), "stopping: SIGTERM after=5"),
     row("meant, endless", of(run_state="Stopped", grace_s=-1.0), see(task()), ask(RUN, left=None), "stopping: SIGTERM"),
-    row("endless, asked", of(run_state="Stopped", grace_s=-1.0), see(task(), signalled=True), ask(RUN, left=None), "stopping:"),
-    row("grace over", STOPPED, see(task(), signalled=True), ask(RUN, left=0), "stopping: SIGKILL* after=2"),
+    row(
+        "endless, asked",
+        of(run_state="Stopped", grace_s=-1.0),
+        see(task(), signalled=ASKED),
+        ask(RUN, left=None),
+        "stopping:",
+    ),
+    row("grace over", STOPPED, see(task(), signalled=ASKED), ask(RUN, left=0), "stopping: SIGKILL* after=2"),
+    row("killed a moment ago", STOPPED, see(task(), signalled=killed(-0.5)), ask(RUN, left=-1), "stopping: after=1.5"),
+    row("killed a while ago", STOPPED, see(task(), signalled=killed(-2)), ask(RUN, left=-9), "stopping: SIGKILL* after=2"),
+    row(
+        "asked just before the grace was over",
+        STOPPED,
+        see(task(), signalled=ASKED),
+        ask(RUN, left=-0.1),
+        "stopping: SIGKILL* after=2",
+    ),
     row("grace over, frozen", STOPPED, see(task(state="PAUSED")), ask(RUN, left=-1), "stopping: SIGKILL*+thaw after=2"),
     row(
         "shortened to what has passed",
@@ -193,26 +215,26 @@ STOPPING = [
     row(
         "shortened",
         of(run_state="Stopped", grace_s=7.0),
-        see(task(), signalled=True),
+        see(task(), signalled=ASKED),
         ask(RUN, left=295),
         "stopping: after=2",
     ),
-    row("an endless one shortened", STOPPED, see(task(), signalled=True), ask(RUN, left=None), "stopping: after=25"),
+    row("an endless one shortened", STOPPED, see(task(), signalled=ASKED), ask(RUN, left=None), "stopping: after=25"),
     row(
         "never prolonged",
         of(run_state="Stopped", grace_s=300.0),
-        see(task(), signalled=True),
+        see(task(), signalled=ASKED),
         ask(RUN),
         "stopping: after=5",
     ),
     row(
         "never prolonged to endless",
         of(run_state="Stopped", grace_s=-1.0),
-        see(task(), signalled=True),
+        see(task(), signalled=ASKED),
         ask(RUN),
         "stopping: after=5",
     ),
-    row("goes on though Running is declared again", WANT, see(task(), signalled=True), ask(RUN), "stopping: after=5"),
+    row("goes on though Running is declared again", WANT, see(task(), signalled=ASKED), ask(RUN), "stopping: after=5"),
     row("of another boot", STOPPED, see(task()), ask(RUN, left=0), "stopping: SIGKILL* after=2"),
     row("seen stopped", STOPPED, see(task(state=None)), IDLE, "stopping: Remember"),
     row("rests", STOPPED, see(task(state=None)), replace(IDLE, stop_seen=True), "stopping:"),
@@ -533,3 +555,9 @@ def test_one_that_was_long_enough_up_is_worth_putting_back() -> None:
         current = remembered(of(run_state="Stopped", min_ready_s=min_ready), see(task()), RUN).current
         assert current is not None
         assert current.ready is ready
+
+
+@pytest.mark.parametrize(("grace", "left"), [(0.0, 0.0), (30.0, 30.0), (-1.0, None)])
+def test_when_a_stop_becomes_a_kill(grace: float, left: float | None) -> None:
+    stopping = remembered(of(run_state="Stopped", grace_s=grace), see(task()), RUN).stopping
+    assert stopping == Stopping("declared Stopped", None if left is None else NOW.plus(left), since=NOW)
