@@ -91,15 +91,16 @@ async def _follow_containerd(parts: Assembly) -> None:
 
 
 async def _guard_keeper(parts: Assembly) -> None:
-    """The keeper puts its children back; we put the keeper back. It is looked at once a resync."""
+    """The keeper puts its children back; we put the keeper back. It is looked at once a resync, and more often while
+    containerd does not answer."""
     while True:
-        await parts.clock.sleep(parts.settings.resync_s)
+        await parts.clock.sleep(parts.settings.resync_s if parts.loop.view.fresh else RETRY_S)
         try:
             await parts.keeper.connect_or_start()
-            await parts.loop.view.relist()
+            await parts.loop.view.resync()
             await parts.containerd.sweep_shims({i.id for i in parts.loop.view.all() if i.task is not None})
-        except StateError as error:
-            log.warning("resync failed", error=error.message)
+        except (StateError, OSError) as error:  # also when no descriptor is left: that passes, and ends nothing
+            log.warning("resync failed", error=str(error))
 
 
 async def _loop(parts: Assembly) -> None:

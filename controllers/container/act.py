@@ -274,7 +274,7 @@ class Actor:
                 )
         except NotFound:
             pass
-        await forget(self._node, want.uid)
+        await forget(self._node, want.uid, buried=self._view.in_doubt(want.uid))
         self._written.pop(want.uid, None)
         self._budget.forget(want.uid)
         work.over = True
@@ -290,9 +290,13 @@ class Actor:
                 self._saw(work, replace(instance, task=state, exit=None, pid=instance.pid if state else 0))
 
 
-async def forget(node: Node, uid: str) -> None:
-    """Nothing of the uid is left anywhere: its memory and its tombstone go."""
-    await node.ledger.put_all({(CONTAINERS, uid): None, (TOMBSTONES, uid): None})
+async def forget(node: Node, uid: str, *, buried: bool = False) -> None:
+    """Nothing of the uid is left anywhere: its memory and its tombstone go. ``buried``: the tombstone stays, since a call may
+    still come to be; the sweep ends what it makes."""
+    changes: dict[tuple[str, str], Object | None] = {(CONTAINERS, uid): None}
+    if not buried:
+        changes[TOMBSTONES, uid] = None
+    await node.ledger.put_all(changes)
 
 
 def log_wish(want: Desired, revision: int) -> LogWish:

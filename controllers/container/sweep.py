@@ -57,7 +57,7 @@ class Sweep:
         await self._node.logs.close(uid, keep_tail=True)
         await self._node.sandboxes.release(uid)
         await self._node.files.remove(uid)
-        await forget(self._node, uid)
+        await forget(self._node, uid, buried=self._view.in_doubt(uid))
         if left:
             self._log.info("swept what was left of a deleted container", uid=uid, instances=len(left))
         return DONE

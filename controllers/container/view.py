@@ -13,10 +13,13 @@ from dataclasses import replace
 from controllers.container.model import LIVE, Signal
 from controllers.container.ports import Exit, Instance, Runtime, RuntimeSource
 from controllers.engine.ports import Clock, Log
-from state.errors import StateError
+from state.errors import InDoubt, StateError
 
 RETRY_S = 0.5
 """Between two attempts to reach a containerd that is away."""
+
+DOUBT_S = 120.0
+"""How long a call whose answer nobody awaited may still come to be: longer than any call of the driver's is waited for."""
 
 _OURS_ANYWAY = (
     "/tasks/create",
@@ -45,10 +48,14 @@ class RuntimeView:
         """Id -> when a call of ours on it last began or ended: an older answer about it is not believed."""
         self._exits: dict[str, Exit] = {}
         self._in_flight: set[str] = set()
+        self._doubts: dict[str, float] = {}
+        """Id -> until when a call of ours on it, ended without an answer, may still come to be."""
         self.signalled: dict[str, Signal] = {}
         """What this life of the agent last sent to a task, by id."""
         self.fresh = False
         self.stale_since = clock.monotonic()
+        self._standing = False
+        """The subscription stands: events reach us."""
 
     # reading
 
@@ -78,12 +85,20 @@ class RuntimeView:
         self._in_flight.add(id)
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._mark(id)
+            if not isinstance(error, StateError) or isinstance(error, InDoubt):
+                self._doubts[id] = self._clock.monotonic() + DOUBT_S
             raise
         finally:
             self._in_flight.discard(id)
             self._acted[id] = self._tick()
+
+    def in_doubt(self, uid: str) -> bool:
+        """Whether something of the uid may still come to be, though nothing of it is there now."""
+        now = self._clock.monotonic()
+        self._doubts = {id: until for id, until in self._doubts.items() if until > now}
+        return any(id.startswith(uid.replace("-", "") + "-") for id in self._doubts)
 
     def note(self, instance: Instance) -> None:
         """What a call of ours brought about."""
@@ -102,10 +117,19 @@ class RuntimeView:
             try:
                 await self._follow()
             except StateError as error:
-                if self.fresh:
-                    self._log.warning("containerd is away", error=error.message)
-                    self._lost()
+                self._lost(error)
             await self._clock.sleep(RETRY_S)
+
+    async def resync(self) -> None:
+        """The list once more. A containerd that does not answer is one that cannot be seen, though its stream may stand (it is
+        stopped, or hangs): nothing is concluded from then on until it answers. Raises what the source raises."""
+        try:
+            await self.relist()
+        except StateError as error:
+            self._lost(error)
+            raise
+        if self._standing and not self.fresh:
+            self._found()
 
     async def relist(self) -> None:
         """The slow list that tells the truth, but for what we did while it was on its way. Wakes whoever changed; raises what
@@ -131,10 +155,12 @@ class RuntimeView:
             async for event in events:
                 if not event.id:
                     await self.relist()
+                    self._standing = True
                     self._found()
                 else:
                     self._heard(event.id, event.topic, event.exit)
         finally:
+            self._standing = False
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
@@ -158,7 +184,10 @@ class RuntimeView:
         for instance in list(self.all()):
             self._wake(instance)
 
-    def _lost(self) -> None:
+    def _lost(self, error: StateError) -> None:
+        if not self.fresh:
+            return
+        self._log.warning("containerd is away", error=error.message)
         self.fresh = False
         self.stale_since = self._clock.monotonic()
         for instance in list(self.all()):

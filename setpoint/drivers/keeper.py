@@ -94,9 +94,13 @@ class KeeperClient:
             argv += ["--log-links", str(self._log_links)]
         # Without ``site`` (-S) it needs to be told where our packages are. The socket of a unit is for us, not for it.
         environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-        process = await asyncio.create_subprocess_exec(
-            *argv, env={**environment, "PYTHONPATH": _SOURCE}, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-        )
+        pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, env={**environment, "PYTHONPATH": _SOURCE}, stdin=nothing, stderr=pipe
+            )
+        except OSError as failure:  # no descriptor, process or memory left: that passes
+            raise Unavailable(f"the keeper cannot be started: {failure}") from failure
         _, complaint = await process.communicate()
         if process.returncode:
             raise Unavailable(f"the keeper cannot be started: {complaint.decode(errors='replace').strip()}")

@@ -12,7 +12,8 @@ schedule says what becomes of it::
 
 A kill is not an exception: no ``finally`` and no ``except`` of the killed life runs. On a ``SimLoop`` none of its code ever
 runs again; on any other loop its calls, and what waits for them, park for ever. The call itself runs outside of the life,
-as the other side of a socket does: once begun it goes on, whoever is killed or cancelled meanwhile.
+as the other side of a socket does: once begun it goes on, whoever is killed or cancelled meanwhile. A late one that has not
+begun when its sender is killed is never done: the connection that it waits on is gone.
 
 What it gets wrong: a call is done whole or not at all (a torn write lies below the ports); calls that do not await
 are counted and can be refused but are no crash points, since until the next await nobody else could see the difference.
@@ -256,7 +257,7 @@ class Proxy:
             case Verdict.HANG:
                 await asyncio.Event().wait()
             case Verdict.LATE:
-                world.start(lambda: _after(fault.seconds, call), name)
+                world.start(lambda: _late(fault.seconds, call, life), name)
                 raise InDoubt(f"injected: {name} may still happen")
             case Verdict.SLOW:
                 return await asyncio.shield(world.start(lambda: _after(fault.seconds, call), name))
@@ -304,6 +305,11 @@ class Proxy:
 async def _after(seconds: float, call: Callable[[], Awaitable[T]]) -> T:
     await asyncio.sleep(seconds)
     return await call()
+
+
+async def _late(seconds: float, call: Callable[[], Awaitable[Any]], life: Life) -> Any:
+    await asyncio.sleep(seconds)
+    return None if life.dead else await call()
 
 
 _END = object()

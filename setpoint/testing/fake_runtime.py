@@ -277,6 +277,10 @@ class FakeRuntime:
         self.snapshots[id] = BUSYBOX[1]
         self.tasks[id] = Task(self._server.fork(), Program(FOREVER), True)
 
+    def freeze(self) -> None:
+        """containerd is stopped: no call is answered in time, though its streams stand; processes go on."""
+        self._server.away = True
+
     def leave(self) -> None:
         """containerd is gone: every call is refused, every stream breaks, processes go on."""
         self._server.away = True

@@ -159,11 +159,11 @@ class SimulatedNode:
             await loop.engine.run()
 
     async def _relist(self, loop: Controllers, clock: SimClock) -> None:
-        """As the agent does: the whole list again, once a resync."""
+        """As the agent does: the whole list again, once a resync, and every second while containerd does not answer."""
         while True:
-            await clock.sleep(self.tuning.resync.total_seconds())
+            await clock.sleep(self.tuning.resync.total_seconds() if loop.view.fresh else 1.0)
             with suppress(StateError):
-                await loop.view.relist()
+                await loop.view.resync()
 
     # what tests ask
 

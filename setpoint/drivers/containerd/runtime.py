@@ -20,6 +20,8 @@ from state.objects import Object
 SIGKILL = 9
 TASK_PATIENCE_S = 60.0
 """How long we wait for a call that forks runc; the call itself goes on, since cutting off ``Tasks.Create`` can leave a shim."""
+RECORDS_DEADLINE_S = 5.0
+"""containerd reads its records from a file of its own: one that takes longer hangs, or is stopped."""
 LIST_DEADLINE_S = 120.0
 """containerd asks the shims one after the other and gives each 2 s: this is for 50 silent ones."""
 KILL_DEADLINE_S = 10.0
@@ -207,7 +209,9 @@ class Containerd:
 
     async def _records(self) -> _Records:
         request = containers_pb2.ListContainersRequest(filters=[f'labels."{records.ENGINE}"=={self._engine}'])
-        return [reply.container async for reply in self._channel.stream(rpc.CONTAINER_LIST, request)]
+        return [
+            reply.container async for reply in self._channel.stream(rpc.CONTAINER_LIST, request, timeout_s=RECORDS_DEADLINE_S)
+        ]
 
     async def _delete_record(self, id: str) -> None:
         with contextlib.suppress(NotFound):
