@@ -1,5 +1,5 @@
-"""More verbs of a container's life, each with a crash before, after and with a lost reply at every port call, and a second crash in
-the recovery from the first. ``SETPOINT_SWEEP_SECOND`` (default 1): how many calls of each recovery are hit again."""
+"""More verbs of a container's life, each with a crash before, after and with a lost reply at every port call, and again in the
+recovery from the first. ``SETPOINT_SWEEP_SECOND`` (default 1): how many calls of each recovery are hit."""
 
 from __future__ import annotations
 
