@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -65,13 +66,8 @@ class Rig:
 
     def __init__(self) -> None:
         self.source, self.clock, self.woken = Source(), ManualClock(), list[str]()
-        self.view = RuntimeView(
-            self.source,
-            self.source,
-            self.clock,
-            RememberingLog(),
-            lambda i: self.woken.append(i.uid),  # type: ignore[arg-type]
-        )
+        source: Any = self.source
+        self.view = RuntimeView(source, source, self.clock, RememberingLog(), lambda i: self.woken.append(i.uid))
 
     async def __aenter__(self) -> Rig:
         self.task = asyncio.create_task(self.view.run())
