@@ -35,7 +35,8 @@ def main(job: Callable[[], None]) -> None:
         why = traceback.format_exc()
         units = [part for unit in UNITS for part in ("-u", unit)]
         journal = run("journalctl", "--no-pager", "-b", "-n", "60", "-o", "short-monotonic", *units, check=False)
-        say("failed", why=f"{why}\n{journal}")
+        threads = run("ps", "-eLo", "pid,tid,stat,time,wchan:24,args", check=False)
+        say("failed", why=f"{why}\n{threads}\n{journal}")
         save_journal()
         sys.exit(1)
 
