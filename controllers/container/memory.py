@@ -32,6 +32,8 @@ class Revision:
     """It has been Ready once: what came before it may go."""
     writable: bool = False
     """It has something writable mounted that outlives it."""
+    refs: str = ""
+    """Versions of the ConfigMaps and Secrets that the record's environment came from."""
     stale: bool = False
     """Its image should have been checked with its registry, which did not answer."""
 

@@ -96,7 +96,7 @@ class Runtime(Protocol):
     """containerd's containers, tasks and snapshots, in our namespace, ours only (label ``setpoint.dev/engine``)."""
 
     async def create(self, new: NewInstance) -> None:
-        """The record, then its snapshot. One that is there with the same labels is fine. NotFound: the image, named."""
+        """The record, then its snapshot. One that is there with the same labels gets this spec. NotFound: the image, named."""
 
     async def launch(self, id: str, stdio: Stdio) -> int:
         """Makes the task (and the snapshot again if it was lost) and starts it; returns its pid. Not idempotent: a task that is

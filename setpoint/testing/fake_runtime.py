@@ -114,6 +114,8 @@ class FakeRuntime:
         if there is None:
             self.records[new.id] = Record(new, self._engine)
             self._tell(new.id, "/containers/create")
+        else:
+            there.new = new
         self.snapshots.setdefault(new.id, new.chain_id)
 
     async def launch(self, id: str, stdio: Stdio) -> int:

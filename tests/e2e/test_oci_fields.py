@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -73,12 +75,27 @@ def test_environment_by_the_rules_of_core_v1(server: AgentServer) -> None:
     assert not any(line.startswith("GONE") for line in lines)
 
 
+def test_a_restart_takes_over_what_a_config_map_says_now(server: AgentServer) -> None:
+    server.apply(config_map("moving", a="old"))
+    variable = {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "moving", "key": "a"}}}
+    server.apply(container("moving", "touch /kept; exec sleep 1000", env=[variable]))
+    before = server.until_phase("moving", "Running")
+    server.apply(config_map("moving", a="new"))
+    server.until("moving", lambda s: "ConfigStale" in {c["type"] for c in s["conditions"]})
+    os.kill(before["pid"], signal.SIGKILL)
+    after = server.until("moving", lambda s: s.get("phase") == "Running" and s["pid"] != before["pid"])
+    assert b"\0A=new\0" in b"\0" + Path(f"/proc/{after['pid']}/environ").read_bytes()
+    assert (after["revision"], Path(f"/proc/{after['pid']}/root/kept").exists()) == (before["revision"], True)
+    server.until("moving", lambda s: "ConfigStale" not in {c["type"] for c in s["conditions"]})
+
+
 def test_what_the_kernel_was_told(server: AgentServer) -> None:
     printed = told(
         server,
         "kernel",
-        "ulimit -n; ulimit -Hn; cat /proc/sys/net/core/somaxconn /proc/self/oom_score_adj; grep -E ' /(dev/shm|mem) ' /proc/mounts;"
-        " touch /x; grep -E 'Seccomp:|NoNewPrivs' /proc/self/status; hostname; cat /etc/resolv.conf",
+        "exec 2>&1; ulimit -n; ulimit -Hn; cat /proc/sys/net/core/somaxconn /proc/self/oom_score_adj; touch /x;"
+        " grep -E ' /(dev/shm|mem) ' /proc/mounts;"
+        " grep -E 'Seccomp:|NoNewPrivs' /proc/self/status; hostname; cat /etc/resolv.conf",
         ulimits=[{"name": "nofile", "soft": 777, "hard": 888}],
         sysctls=[{"name": "net.core.somaxconn", "value": "333"}],
         resources={"linux": {"oomScoreAdj": 321}},

@@ -13,20 +13,25 @@ def running(s: Situation) -> Plan | None:
     if any(i.task in LIVE for i in s.seen.instances):
         return None
     current = s.mem.current
-    needs_image = current is None or s.current is None
-    if not s.seen.ready or (needs_image and s.seen.resolution is None):
-        return Plan((Resolve(image=needs_image),))
+    make = current is None or s.current is None or current.refs != s.seen.env_refs
+    if not s.seen.ready or (make and s.seen.resolution is None):
+        return Plan((Resolve(image=make),))
     if current is None:
         planned = next_revision(s)
         current = planned.current
         assert current is not None
-        return Plan((Remember(intend(s, planned, current)), Create(current.number), Launch(current.number)))
+        return Plan((Remember(intend(s, planned, _as_made(s, current))), Create(current.number), Launch(current.number)))
     restart = s.mem.next_start is not None
     steps: tuple[Step, ...] = (Admit(),) if restart else ()
-    steps += (Remember(intend(s, s.mem, current)),)
-    if s.current is None:
+    steps += (Remember(intend(s, s.mem, _as_made(s, current) if make else current)),)
+    if make:
         steps += (Create(current.number),)
     return Plan((*steps, Launch(current.number, restart)))
+
+
+def _as_made(s: Situation, revision: Revision) -> Revision:
+    """The record is made, or brought up to date: with what is declared and referred to now."""
+    return replace(revision, refs=s.seen.env_refs, live=s.want.live)
 
 
 def intend(s: Situation, mem: Memory, revision: Revision) -> Memory:
@@ -36,6 +41,7 @@ def intend(s: Situation, mem: Memory, revision: Revision) -> Memory:
         mem = replace(mem, restart_count=0, failures=0, last_delay_s=0.0)
     return replace(
         mem,
+        current=revision,
         stopping=None,
         namespace=s.want.key.namespace,
         name=s.want.key.name,

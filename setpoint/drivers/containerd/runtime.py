@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from controllers.container.ports import Exit, Instance, NewInstance, RuntimeEvent, Stdio
 from setpoint._pb import containers_pb2, namespaces_pb2, process_pb2, snapshots_pb2, tasks_pb2, types_pb2
 from setpoint.drivers.containerd import cgroups, leftovers, records, rpc, source
@@ -80,6 +82,10 @@ class Containerd:
                 raise AlreadyExists(
                     f"container {new.id} is there, and is not this one", kind="Container", name=new.id
                 ) from None
+            if there.spec != record.spec:
+                mask = FieldMask(paths=["spec"])
+                request = containers_pb2.UpdateContainerRequest(container=record, update_mask=mask)
+                await self._channel.call(rpc.CONTAINER_UPDATE, request)
         try:
             await self._prepare(new.id, new.chain_id)
         except NotFound as error:
@@ -129,8 +135,9 @@ class Containerd:
         """
         ended = []
         for shim in leftovers.shims(self._channel.namespace, self._channel.address):
-            young = shim.id in self._launching or leftovers.age_s(shim) < YOUNG_SHIM_S
-            if not young and shim.id not in known and await self._task(shim.id) is None:
+            if shim.id in known or shim.id in self._launching or leftovers.age_s(shim) < YOUNG_SHIM_S:
+                continue
+            if await self._task(shim.id) is None:
                 await self._end_shim(shim)
                 ended.append(shim.id)
         return ended

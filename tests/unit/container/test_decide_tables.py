@@ -526,9 +526,20 @@ def test_a_stale_image_is_remembered_with_its_revision() -> None:
 
 def test_an_intent_is_of_now_and_forgets_what_went_before() -> None:
     mem = replace(IDLE, stopping=Stopping("x", NOW), next_start=NOW, stop_seen=True, restart_count=4, restarted_at="t0")
-    after = remembered(of(restarted_at="t0"), see(task(state=None), ready=True, env_refs="e"), mem)
+    after = remembered(of(restarted_at="t0"), see(task(state=None), ready=True, env_refs="e", resolution=FOUND), mem)
     assert after.launched == Launched(1, 2, WALL, NOW, live="l1", refs="e")
     assert (after.stopping, after.next_start, after.stop_seen, after.restart_count) == (None, None, False, 4)
+
+
+def test_a_record_with_an_old_environment_is_brought_up_to_date_before_the_launch() -> None:
+    changed = see(task(state=None), ready=True, env_refs="e", resolution=FOUND)
+    steps = decide(Situation(of(), changed, IDLE, NOW, WALL)).steps
+    assert [type(step) for step in steps] == [Remember, Create, Launch]
+    after = remembered(of(), changed, IDLE)
+    assert after.current is not None
+    assert after.current.refs == "e"
+    steps = decide(Situation(of(), changed, replace(IDLE, current=after.current), NOW, WALL)).steps
+    assert [type(step) for step in steps] == [Remember, Launch]
 
 
 def test_a_restart_that_was_asked_for_counts_anew() -> None:
