@@ -26,6 +26,8 @@ class Setpoint:
     def __init__(self, *, containerd: str = "", hooks: str = "", **settings: Any) -> None:
         chosen: dict[str, Any] = {"resync_s": 30, **({"containerd": containerd} if containerd else {}), **settings}
         self.server = AgentServer(**chosen)
+        # As everybody has it: modules are compiled once, not at every start of the agent.
+        self.server._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if hooks:
             self.server._environment["PYTHONPATH"] = hooks
         self.connection = Connection(str(self.server.run_dir / "api.sock"))

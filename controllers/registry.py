@@ -30,7 +30,7 @@ class Tuning:
 
     resync: timedelta = timedelta(seconds=30)
     deadline: timedelta = timedelta(seconds=120)
-    concurrency: int = 6
+    concurrency: int = 8
     start_budget: float = 4.0
 
 

@@ -34,7 +34,7 @@ class Settings:
     containerd: str = ""
     on_exit: Literal["keep", "stop"] = "keep"
     resync_s: float = 30.0
-    concurrency: int = 6
+    concurrency: int = 8
     group: str = "setpoint"
     node_name: str = ""
     containerd_program: str = "containerd"

@@ -18,12 +18,14 @@ STOP_OPTIONS = f"{GROUP}/stop-options"
 DELETE_OPTIONS = f"{GROUP}/delete-options"
 
 
-def declare(obj: Object, now: datetime) -> Desired:
-    """``obj`` is an admitted Container. ``now`` only tells whether a hold with a time is over."""
+def declare(obj: Object, now: datetime, hashes: tuple[str, str] | None = None) -> Desired:
+    """``obj`` is an admitted Container. ``now`` only tells whether a hold with a time is over. ``hashes``: those of its spec
+    (revision, live) if they are known: computing them is most of the work."""
     spec, meta = obj.get("spec") or {}, obj["metadata"]
     notes = meta.get("annotations") or {}
     deleting = bool(meta.get("deletionTimestamp"))
     strategy = spec.get("updateStrategy") or {}
+    revision, live = hashes or (revision_hash(spec), live_hash(spec))
     held, hold_left_s = _held(notes.get(HOLD, ""), now)
     return Desired(
         key=key_of(obj),
@@ -31,8 +33,8 @@ def declare(obj: Object, now: datetime) -> Desired:
         generation=meta.get("generation", 1),
         spec=spec,
         image=normalise(spec["image"]),
-        hash=revision_hash(spec),
-        live=live_hash(spec),
+        hash=revision,
+        live=live,
         run_state=spec.get("runState", "Running"),
         restart=restart_rules(spec),
         auto_remove=bool(spec.get("autoRemove")),

@@ -21,7 +21,7 @@ from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
 from state.errors import Conflict, Denied, Invalid, NotFound, StateError
 from state.ledger import CONTAINERS
-from state.objects import Key
+from state.objects import Key, Object
 from state.store import Preconditions
 
 MOST_ROUNDS = 24
@@ -40,13 +40,16 @@ class ContainerReconciler:
         self._node, self._observer, self._actor, self._clock = node, observer, actor, clock
         self.halting = False
         """Set before the host goes down: from then on what runs is stopped and nothing starts."""
+        self._hashes: dict[Key, tuple[str, tuple[str, str]]] = {}
+        """Key -> resourceVersion and the hashes of the spec it had: at a resync nothing has changed."""
 
     async def reconcile(self, key: Key) -> Result:
         try:
             stored = await self._node.store.get(key)
         except NotFound:
+            self._hashes.pop(key, None)
             return DONE  # what it may have left is the business of the sweep
-        want = replace(declare(stored.object, self._clock.now()), halting=self.halting)
+        want = replace(self._declare(key, stored.object), halting=self.halting)
         work = Pass(want, self._memory(want))
         try:
             plan = await self._converge(work)
@@ -57,6 +60,13 @@ class ContainerReconciler:
             await self._report(work, plan)
             await self._delete_last(work, plan)
         return Result(None if plan.after is None else timedelta(seconds=plan.after))
+
+    def _declare(self, key: Key, obj: Object) -> Desired:
+        version = obj["metadata"]["resourceVersion"]
+        known, hashes = self._hashes.get(key, ("", None))
+        want = declare(obj, self._clock.now(), hashes if known == version else None)
+        self._hashes[key] = version, (want.hash, want.live)
+        return want
 
     async def _converge(self, work: Pass) -> Plan:
         """Rounds of observe, decide and act; the plan that has no step left."""

@@ -51,9 +51,14 @@ def agent(
         raise Failed(*(f"{where}{cause}" for cause in exc.causes or (exc.message,))) from None
     _log_to_stderr(settings.log_level)
     import asyncio
+    import gc
 
+    # What importing makes stays: the collector need not look at it again and again, now or later.
+    gc.disable()
     from setpoint.agent import run
 
+    gc.freeze()
+    gc.enable()
     asyncio.run(run(settings))
 
 

@@ -44,18 +44,23 @@ class Shim:
 def shims(namespace: str, address: str) -> list[Shim]:
     """The shims of one containerd's namespace whose id has our form, sorted by id."""
     found = []
-    for entry in PROC.iterdir():
-        if entry.name.isdigit() and (id := _shim_id(entry, namespace, address)):
+    for name in os.listdir(PROC):
+        if name.isdigit() and (id := _shim_id(name, namespace, address)):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                found.append(Shim(int(entry.name), started(int(entry.name)), id))
+                found.append(Shim(int(name), started(int(name)), id))
     return sorted(found, key=lambda shim: shim.id)
 
 
-def _shim_id(entry: Path, namespace: str, address: str) -> str:
+def _shim_id(pid: str, namespace: str, address: str) -> str:
+    """Asked of every process of the host at each resync: what is no shim is told by its first bytes."""
     try:
-        argv = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        with open(f"{PROC}/{pid}/cmdline", "rb", buffering=0) as file:
+            line = file.read()
     except OSError:
         return ""
+    if SHIM_PROGRAM.encode() not in line.partition(b"\0")[0]:
+        return ""
+    argv = line.decode(errors="replace").split("\0")
     if not os.path.basename(argv[0]).startswith(SHIM_PROGRAM):
         return ""
     flags = _flags(argv[1:])
