@@ -102,6 +102,8 @@ class Seen:
     """A ``Resolve`` step of this pass found all preconditions of a launch: references, bind sources, runtime."""
     resolution: Resolution | None = None
     """The image of ``Desired.image``, once a ``Resolve`` step with ``image`` has found it in this pass."""
+    blocked: Waiting | None = None
+    """What another revision waits for; until that arrives the present one is kept as it is."""
     env_refs: str = ""
     """Versions of the ConfigMaps and Secrets that the environment refers to, as they are now."""
     stale_refs: bool = False

@@ -9,7 +9,7 @@ from controllers.container.act import Actor, Pass, Throttled
 from controllers.container.decide import decide
 from controllers.container.declare import declare
 from controllers.container.memory import Memory, load
-from controllers.container.model import Delete, Desired, Plan, Remember, Situation, Waiting
+from controllers.container.model import Delete, Desired, Plan, Remember, Resolve, Situation, Step, Waiting
 from controllers.container.node import Node
 from controllers.container.observe import Observer
 from controllers.container.ports import StartFailed
@@ -74,7 +74,7 @@ class ContainerReconciler:
             work.seen = await self._observer.observe(work.want, work.seen)
             plan = decide(self._situation(work))
             if not plan.steps or any(isinstance(step, Delete) for step in plan.steps):
-                return plan
+                return _blocked(plan, work.seen.blocked)
             waits = await self._act(work, plan)
             if waits is not None or work.over:
                 return waits or Plan()
@@ -86,6 +86,9 @@ class ContainerReconciler:
             try:
                 await self._actor.act(work, step)
             except Missing as missing:
+                if _may_go_on(work, step):
+                    work.seen = replace(work.seen, blocked=missing.waiting)
+                    return None
                 return Plan(after=WAIT_S, waits=missing.waiting, rule="waiting")
             except Throttled as throttled:
                 told = Waiting("StartBudget", "the node's start budget is used up: it starts when there is room")
@@ -149,3 +152,17 @@ class ContainerReconciler:
 
     def _wall(self) -> str:
         return rfc3339(self._clock.now())
+
+
+def _may_go_on(work: Pass, step: Step) -> bool:
+    """What lacks something is the next revision; the present one can be kept meanwhile."""
+    current = work.mem.current
+    return isinstance(step, Resolve) and current is not None and current.hash != work.want.hash and not work.seen.blocked
+
+
+def _blocked(plan: Plan, waiting: Waiting | None) -> Plan:
+    """The plan, and what the next revision waits for."""
+    if waiting is None:
+        return plan
+    after = WAIT_S if plan.after is None else min(plan.after, WAIT_S)
+    return replace(plan, after=after, waits=plan.waits or waiting)

@@ -303,6 +303,28 @@ def test_an_image_that_is_missing_never_stops_the_old_one() -> None:
     play(story)
 
 
+def test_the_old_one_is_kept_running_while_the_new_one_waits_for_its_image() -> None:
+    async def story(node: SimulatedNode) -> None:
+        await node.apply("web")
+        await asyncio.sleep(20)
+        first = only(node.runtime)
+        await node.apply("web", image="registry.example/none:1")
+        await asyncio.sleep(5)
+        node.runtime.kill_process(first)
+        await asyncio.sleep(2)
+        assert only(node.runtime) == first
+        status = await node.status("web")
+        assert (status["phase"], status["revision"], status["restartCount"]) == ("Running", 1, 1)
+        assert {c["reason"] for c in status["conditions"] if c["type"] == "Waiting"} == {"ImageNotFound"}
+        info = node.images.add("registry.example/none:1")
+        node.runtime.images[info.chain_id] = "registry.example/none:1"
+        await asyncio.sleep(4)
+        status = await node.status("web")
+        assert (status["phase"], status["revision"]) == ("Running", 2)
+
+    play(story)
+
+
 def test_limits_change_live() -> None:
     async def story(node: SimulatedNode) -> None:
         await node.apply("web", resources={"limits": {"memory": "64Mi"}})

@@ -14,6 +14,8 @@ def repairing(s: Situation) -> Plan | None:
     if launched is None:
         # It came to be after it was given up: a launch in doubt that arrived late. It is what was wanted.
         return Plan((Remember(intend(s, s.mem, s.mem.current)),))
+    if s.seen.blocked is not None:
+        return None  # what is declared now belongs to the next revision
     if launched.live != s.want.live:
         known = replace(s.mem, launched=replace(launched, live=s.want.live))
         return Plan((Update(current.id), Remember(known)))

@@ -25,6 +25,8 @@ def replacing(s: Situation) -> Plan | None:
 def _begin(s: Situation, current: Revision) -> Plan | None:
     if s.mem.failed_hash == s.want.hash:
         return _sweep(s, current)  # it had its chance; what was put back goes on
+    if s.seen.blocked is not None:
+        return None  # it cannot be made yet: the present one is kept running
     if s.seen.resolution is None:
         return Plan((Resolve(),))
     live = next((i for i in s.seen.instances if i.task in LIVE), None)

@@ -13,8 +13,10 @@ def running(s: Situation) -> Plan | None:
     if any(i.task in LIVE for i in s.seen.instances):
         return None
     current = s.mem.current
-    make = current is None or s.current is None or current.refs != s.seen.env_refs
-    if not s.seen.ready or (make and s.seen.resolution is None):
+    make = current is None or s.current is None or (current.hash == s.want.hash and current.refs != s.seen.env_refs)
+    if s.seen.blocked is not None and not make:
+        pass  # its record has all that it was made with; what is declared now belongs to the next
+    elif not s.seen.ready or (make and s.seen.resolution is None):
         return Plan((Resolve(image=make),))
     if current is None:
         planned = next_revision(s)
