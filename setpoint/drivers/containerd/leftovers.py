@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,11 @@ class Shim:
     id: str
 
 
-def shims(namespace: str, address: str) -> list[Shim]:
-    """The shims of one containerd's namespace whose id has our form, sorted by id."""
+def shims(namespace: str, address: str, but: Container[str] = ()) -> list[Shim]:
+    """The shims of one containerd's namespace whose id has our form and is not among ``but``, sorted by id."""
     found = []
     for name in os.listdir(PROC):
-        if name.isdigit() and (id := _shim_id(name, namespace, address)):
+        if name.isdigit() and (id := _shim_id(name, namespace, address)) and id not in but:
             with contextlib.suppress(OSError, ValueError, IndexError):
                 found.append(Shim(int(name), started(int(name)), id))
     return sorted(found, key=lambda shim: shim.id)

@@ -134,8 +134,8 @@ class Containerd:
         line, and an id of our form; none that is younger than a few seconds or that this process is launching.
         """
         ended = []
-        for shim in leftovers.shims(self._channel.namespace, self._channel.address):
-            if shim.id in known or shim.id in self._launching or leftovers.age_s(shim) < YOUNG_SHIM_S:
+        for shim in leftovers.shims(self._channel.namespace, self._channel.address, known):
+            if shim.id in self._launching or leftovers.age_s(shim) < YOUNG_SHIM_S:
                 continue
             if await self._task(shim.id) is None:
                 await self._end_shim(shim)
