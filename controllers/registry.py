@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from controllers.container.act import Actor
+from controllers.container.bundle import Ports
 from controllers.container.informing import Informer
-from controllers.container.node import Node
 from controllers.container.observe import Observer, Written
 from controllers.container.ports import RuntimeSource
 from controllers.container.reconciler import ContainerReconciler
@@ -46,7 +46,7 @@ class Controllers:
 
 
 def assemble(
-    node: Node,
+    ports: Ports,
     source: RuntimeSource,
     *,
     clock: Clock,
@@ -57,13 +57,13 @@ def assemble(
 ) -> Controllers:
     """Everything that reconciles over these ports. Nothing runs yet; needs a running loop."""
     engine = Engine(clock=clock, random=random, log=log, concurrency=tuning.concurrency, deadline=tuning.deadline)
-    informer = Informer(node.store, engine.enqueue, clock, log)
-    view = RuntimeView(source, node.runtime, clock, log, informer.wake)
+    informer = Informer(ports.store, engine.enqueue, clock, log)
+    view = RuntimeView(source, ports.runtime, clock, log, informer.wake)
     written: Written = {}
     budget = Budget(clock, rate=tuning.start_budget)
-    actor = Actor(node, view, budget, written)
-    containers = ContainerReconciler(node, Observer(node, view, written), actor, clock)
-    sweep = Sweep(node, view, log)
+    actor = Actor(ports, view, budget, written)
+    containers = ContainerReconciler(ports, Observer(ports, view, written), actor, clock)
+    sweep = Sweep(ports, view, log)
     engine.add(containers, keys=informer.keys, resync=tuning.resync)
     engine.add(sweep, keys=sweep.keys, resync=tuning.resync)
     for reconciler in own(budget):

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from controllers import registry
-from controllers.container.node import Node
+from controllers.container.bundle import Ports
 from controllers.engine.budget import Budget
 from controllers.node.reconciler import NodeReconciler
 from controllers.registry import Controllers, Tuning
@@ -89,7 +89,7 @@ async def assemble(settings: Settings) -> Assembly:
         Pump(settings.run_dir),
     )
     recorder = EventRecorder(store, clock, log, settings.name)
-    node = Node(
+    ports = Ports(
         store=store,
         ledger=ledger,
         runtime=containerd,
@@ -103,7 +103,7 @@ async def assemble(settings: Settings) -> Assembly:
     )
     facts = NodeFacts(host, store.engine_id)
     loop = registry.assemble(
-        node,
+        ports,
         containerd,
         clock=clock,
         random=SystemRandom(),
@@ -112,7 +112,7 @@ async def assemble(settings: Settings) -> Assembly:
         own=lambda budget: [NodeReconciler(store, facts, settings.name, partial(obey, budget), clock)],
     )
     acts = NodeActs(
-        planner=Planner(node, loop.view, clock),
+        planner=Planner(ports, loop.view, clock),
         store=store,
         view=loop.view,
         engine=loop.engine,
@@ -129,7 +129,7 @@ async def assemble(settings: Settings) -> Assembly:
     execs.sweep()
     sessions = Sessions(settings.data_dir, containerd, driver, execs, pump, clock)
     operations = Operations(
-        containers=ContainerActs(node, loop.view, loop.engine, clock, sessions),
+        containers=ContainerActs(ports, loop.view, loop.engine, clock, sessions),
         images=ImageActs(images),
         orphans=OrphanActs(loop.sweep, store),
         node=acts,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controllers.container import preparing
+from controllers.container.bundle import Ports
 from controllers.container.memory import Launched, Memory, Revision, dump
 from controllers.container.model import (
     Admit,
@@ -35,7 +36,6 @@ from controllers.container.model import (
     Step,
     Update,
 )
-from controllers.container.node import Node
 from controllers.container.observe import Written
 from controllers.container.oci import build, live_resources
 from controllers.container.ports import ImageInfo, Instance, LogWish, NewInstance
@@ -77,8 +77,8 @@ class Throttled(Exception):
 class Actor:
     """Turns steps into calls. Knows how, never whether."""
 
-    def __init__(self, node: Node, view: RuntimeView, budget: Budget, written: Written) -> None:
-        self._node, self._view, self._budget, self._written = node, view, budget, written
+    def __init__(self, ports: Ports, view: RuntimeView, budget: Budget, written: Written) -> None:
+        self._ports, self._view, self._budget, self._written = ports, view, budget, written
         self._does: dict[type, Callable[[Pass, Any], Awaitable[None]]] = {
             Remember: self._remember,
             Recall: self._recall,
@@ -108,13 +108,13 @@ class Actor:
         changes: dict[tuple[str, str], Object | None] = {(CONTAINERS, work.want.uid): dump(step.memory)}
         if step.bury:
             changes[TOMBSTONES, work.want.uid] = {"namespace": work.want.key.namespace, "name": work.want.key.name}
-        await self._node.ledger.put_all(changes)
+        await self._ports.ledger.put_all(changes)
         work.mem = step.memory
 
     async def _recall(self, work: Pass, step: Recall) -> None:
         """The ledger was lost: the newest record that carries this uid is taken for the current revision."""
         newest = work.seen.instances[-1]
-        told = await self._node.runtime.look(newest.id)
+        told = await self._ports.runtime.look(newest.id)
         said = (told.declaration if told else None) or {}
         revision = Revision(
             newest.revision,
@@ -142,7 +142,7 @@ class Actor:
     # start
 
     async def _resolve(self, work: Pass, step: Resolve) -> None:
-        found = await preparing.check(self._node, work.want, image=step.image)
+        found = await preparing.check(self._ports, work.want, image=step.image)
         if found is not None:
             resolution, work.image = found
             work.seen = replace(work.seen, resolution=resolution)
@@ -157,10 +157,10 @@ class Actor:
         want, revision = work.want, _revision(work.mem, step.revision)
         info = work.image
         if info is None or info.digest != revision.digest:
-            info = await preparing.find_image(self._node, want, revision.digest)
-        prepared = await preparing.prepare(self._node, want, info)
+            info = await preparing.find_image(self._ports, want, revision.digest)
+        prepared = await preparing.prepare(self._ports, want, info)
         self._written[want.uid], work.prepared = prepared.gathered.files, True
-        facts = self._node.host.facts()
+        facts = self._ports.host.facts()
         instance = Instance(want.id(step.revision), want.uid, step.revision, want.key.namespace, want.key.name)
         new = NewInstance(
             id=instance.id,
@@ -170,27 +170,27 @@ class Actor:
             name=want.key.name,
             image=revision.image,
             chain_id=info.chain_id,
-            spec=build(preparing.spec_inputs(self._node, want, step.revision, info, prepared)),
+            spec=build(preparing.spec_inputs(self._ports, want, step.revision, info, prepared)),
             runtime=want.spec.get("runtime", "runc"),
             systemd_cgroup=facts.systemd_cgroup,
             declaration=_declaration(want, revision),
         )
         with self._view.acting(instance.id):
-            await self._node.runtime.create(new)
+            await self._ports.runtime.create(new)
         self._saw(work, instance)
 
     async def _launch(self, work: Pass, step: Launch) -> None:
-        want, node = work.want, self._node
+        want, ports = work.want, self._ports
         if not work.prepared:
-            self._written[want.uid] = (await preparing.prepare(node, want, None)).gathered.files
+            self._written[want.uid] = (await preparing.prepare(ports, want, None)).gathered.files
         work.prepared = False
-        stdio = await node.logs.open(log_wish(want, step.revision))
+        stdio = await ports.logs.open(log_wish(want, step.revision))
         id = want.id(step.revision)
         self._view.signalled.pop(id, None)
         with self._view.acting(id):
-            pid = await node.runtime.launch(id, stdio)
+            pid = await ports.runtime.launch(id, stdio)
         self._saw(work, Instance(id, want.uid, step.revision, want.key.namespace, want.key.name, task="RUNNING", pid=pid))
-        node.recorder.record(
+        ports.recorder.record(
             want.key, want.uid, "Restarted" if step.restart else "Started", f"started revision {step.revision}"
         )
 
@@ -199,22 +199,22 @@ class Actor:
     async def _signal(self, work: Pass, step: Signal) -> None:
         """What ended by itself in between is no error: its id is marked, and looked at next."""
         with suppress(NotFound), self._view.acting(step.id):
-            await self._node.runtime.signal(step.id, _number(step.signal), everyone=step.everyone)
+            await self._ports.runtime.signal(step.id, _number(step.signal), everyone=step.everyone)
             if step.resume:
-                await self._node.runtime.resume(step.id)
+                await self._ports.runtime.resume(step.id)
             self._view.signalled[step.id] = step
 
     async def _reap(self, work: Pass, step: Reap) -> None:
         with self._view.acting(step.id):
-            await self._node.runtime.reap(step.id, force=step.force)
+            await self._ports.runtime.reap(step.id, force=step.force)
         self._task(work, step.id, None)
 
     async def _remove(self, work: Pass, step: Remove) -> None:
         """Destructive: its one target is read again first."""
         with self._view.acting(step.id):
-            target = await self._node.runtime.look(step.id)
+            target = await self._ports.runtime.look(step.id)
             if target is not None and target.uid == work.want.uid and target.task is None:
-                await self._node.runtime.remove(step.id)
+                await self._ports.runtime.remove(step.id)
             elif target is not None:
                 self._saw(work, target)
                 return
@@ -228,45 +228,45 @@ class Actor:
 
     async def _pause(self, work: Pass, step: Pause) -> None:
         with self._view.acting(step.id):
-            await self._node.runtime.pause(step.id)
+            await self._ports.runtime.pause(step.id)
         self._task(work, step.id, "PAUSED")
 
     async def _resume(self, work: Pass, step: Resume) -> None:
         with self._view.acting(step.id):
-            await self._node.runtime.resume(step.id)
+            await self._ports.runtime.resume(step.id)
         self._task(work, step.id, "RUNNING")
 
     async def _update(self, work: Pass, step: Update) -> None:
-        resources = live_resources(work.want.spec, self._node.host.facts())
+        resources = live_resources(work.want.spec, self._ports.host.facts())
         with self._view.acting(step.id):
-            await self._node.runtime.update(step.id, resources)
-        await self._node.logs.tune(log_wish(work.want, 0))
+            await self._ports.runtime.update(step.id, resources)
+        await self._ports.logs.tune(log_wish(work.want, 0))
 
     async def _refresh(self, work: Pass, step: Refresh) -> None:
-        self._written[work.want.uid] = await preparing.refresh(self._node, work.want)
+        self._written[work.want.uid] = await preparing.refresh(self._ports, work.want)
         work.seen = replace(work.seen, stale_refs=False)
 
     # end
 
     async def _delete(self, work: Pass, step: Delete) -> None:
-        await self._node.store.delete(work.want.key, DeleteOptions(Preconditions(uid=work.want.uid)))
+        await self._ports.store.delete(work.want.key, DeleteOptions(Preconditions(uid=work.want.uid)))
         work.over = True
 
     async def _release(self, work: Pass, step: Release) -> None:
-        node, uid = self._node, work.want.uid
-        await node.logs.close(uid, keep_tail=TAIL_KEPT)
-        await node.sandboxes.release(uid)
-        await node.files.remove(uid)
+        ports, uid = self._ports, work.want.uid
+        await ports.logs.close(uid, keep_tail=TAIL_KEPT)
+        await ports.sandboxes.release(uid)
+        await ports.files.remove(uid)
         work.seen = replace(work.seen, leftovers=False)
 
     async def _finish(self, work: Pass, step: Finish) -> None:
         """The finalizer goes last, so that a crash at any instant before finds the object and finishes the work."""
         want = work.want
         try:
-            obj = (await self._node.store.get(want.key)).object
+            obj = (await self._ports.store.get(want.key)).object
             if obj["metadata"]["uid"] == want.uid:
                 left = [f for f in obj["metadata"].get("finalizers") or () if f != FINALIZER]
-                await self._node.store.patch(
+                await self._ports.store.patch(
                     want.key,
                     {"metadata": {"finalizers": left}},
                     manager="setpoint-agent",
@@ -274,7 +274,7 @@ class Actor:
                 )
         except NotFound:
             pass
-        await forget(self._node, want.uid, buried=self._view.in_doubt(want.uid))
+        await forget(self._ports, want.uid, buried=self._view.in_doubt(want.uid))
         self._written.pop(want.uid, None)
         self._budget.forget(want.uid)
         work.over = True
@@ -290,13 +290,13 @@ class Actor:
                 self._saw(work, replace(instance, task=state, exit=None, pid=instance.pid if state else 0))
 
 
-async def forget(node: Node, uid: str, *, buried: bool = False) -> None:
+async def forget(ports: Ports, uid: str, *, buried: bool = False) -> None:
     """Nothing of the uid is left anywhere: its memory and its tombstone go. ``buried``: the tombstone stays, since a call may
     still come to be; the sweep ends what it makes."""
     changes: dict[tuple[str, str], Object | None] = {(CONTAINERS, uid): None}
     if not buried:
         changes[TOMBSTONES, uid] = None
-    await node.ledger.put_all(changes)
+    await ports.ledger.put_all(changes)
 
 
 def log_wish(want: Desired, revision: int) -> LogWish:

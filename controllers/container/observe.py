@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from controllers.container.bundle import Ports
 from controllers.container.model import LIVE, Desired, Seen
-from controllers.container.node import Node
 from controllers.container.references import gather, references, required
 from controllers.container.view import RuntimeView
 
@@ -16,8 +16,8 @@ Written = dict[str, str]
 class Observer:
     """A slice of the node-wide views, and of the references of one Container."""
 
-    def __init__(self, node: Node, view: RuntimeView, written: Written) -> None:
-        self._node, self._view, self._written = node, view, written
+    def __init__(self, ports: Ports, view: RuntimeView, written: Written) -> None:
+        self._ports, self._view, self._written = ports, view, written
 
     async def observe(self, want: Desired, before: Seen) -> Seen:
         """What was resolved earlier in the pass is kept from ``before``."""
@@ -31,11 +31,11 @@ class Observer:
             return replace(seen, leftovers=not seen.instances and await self._leftovers(want.uid))
         if not any(references(want.spec)):
             return seen
-        gathered = await gather(self._node.store, want.key.namespace, want.spec)
+        gathered = await gather(self._ports.store, want.key.namespace, want.spec)
         missing = tuple(f"{kind} {name}" for kind, name in sorted(required(want.spec)) if not gathered.has(kind, name))
         stale = self._written.get(want.uid) != gathered.files
         return replace(seen, env_refs=gathered.env, stale_refs=stale, missing_refs=missing)
 
     async def _leftovers(self, uid: str) -> bool:
-        node = self._node
-        return uid in await node.sandboxes.list() or uid in await node.files.list() or uid in await node.logs.list()
+        ports = self._ports
+        return uid in await ports.sandboxes.list() or uid in await ports.files.list() or uid in await ports.logs.list()

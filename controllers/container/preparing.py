@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from controllers.container.bundle import Ports
 from controllers.container.model import Desired, Resolution, Waiting
-from controllers.container.node import Node
 from controllers.container.oci import Paths, SpecInputs, build, image_volumes
 from controllers.container.ports import EmptyDir, FileTree, ImageInfo, Sandbox
 from controllers.container.references import Gathered, gather
@@ -35,21 +35,23 @@ class Prepared:
     gathered: Gathered
 
 
-async def check(node: Node, want: Desired, *, image: bool, look_only: bool = False) -> tuple[Resolution, ImageInfo] | None:
+async def check(ports: Ports, want: Desired, *, image: bool, look_only: bool = False) -> tuple[Resolution, ImageInfo] | None:
     """Everything a launch needs is here. With ``image`` also what a new record needs; the spec is built once for its errors.
     ``look_only``: nothing is made, nothing is fetched."""
-    gathered = await gather(node.store, want.key.namespace, want.spec)
+    gathered = await gather(ports.store, want.key.namespace, want.spec)
     for volume in want.spec.get("volumes") or ():
-        await _check_volume(node, volume, gathered, look_only)
+        await _check_volume(ports, volume, gathered, look_only)
     runtime = want.spec.get("runtime", "runc")
-    if not node.host.runtime(runtime):
+    if not ports.host.runtime(runtime):
         raise Missing(Waiting("RuntimeNotFound", f'the OCI runtime "{runtime}" is not installed on this node'))
     if not image:
         return None
-    stale = not look_only and want.pull == "Always" and not await node.images.refresh(want.image, await credentials(node, want))
-    info = await find_image(node, want, fetch=not look_only)
-    planned = Prepared(Sandbox(want.uid, "/proc/self/ns/net"), _planned(node, want, info), gathered)
-    inputs = spec_inputs(node, want, 0, info, planned)
+    stale = (
+        not look_only and want.pull == "Always" and not await ports.images.refresh(want.image, await credentials(ports, want))
+    )
+    info = await find_image(ports, want, fetch=not look_only)
+    planned = Prepared(Sandbox(want.uid, "/proc/self/ns/net"), _planned(ports, want, info), gathered)
+    inputs = spec_inputs(ports, want, 0, info, planned)
     try:
         build(inputs)
     except NotFound as error:
@@ -59,89 +61,89 @@ async def check(node: Node, want: Desired, *, image: bool, look_only: bool = Fal
     return Resolution(want.image, info.digest, config.get("StopSignal", ""), volumes=volumes, stale=stale), info
 
 
-def _planned(node: Node, want: Desired, info: ImageInfo) -> Paths:
+def _planned(ports: Ports, want: Desired, info: ImageInfo) -> Paths:
     """Where everything will be once it is prepared."""
-    volumes = {volume["name"]: _place(node, want, volume) for volume in want.spec.get("volumes") or ()}
-    volumes |= {name: node.files.path(want.uid, "emptydir", name) for name in image_volumes(want.spec, info)}
+    volumes = {volume["name"]: _place(ports, want, volume) for volume in want.spec.get("volumes") or ()}
+    volumes |= {name: ports.files.path(want.uid, "emptydir", name) for name in image_volumes(want.spec, info)}
     mounts = want.spec.get("volumeMounts") or ()
     subs = {m["mountPath"]: f"{volumes.get(m['name'], '')}/{m['subPath']}" for m in mounts if m.get("subPath")}
     return Paths(volumes, subs)
 
 
-def _place(node: Node, want: Desired, volume: Object) -> str:
+def _place(ports: Ports, want: Desired, volume: Object) -> str:
     """The host path of a volume; pure."""
     if "hostPath" in volume:
         return str(volume["hostPath"]["path"])
     kind: Literal["tree", "volatile", "emptydir"] = "emptydir"
     if "configMap" in volume or "secret" in volume:
         kind = "volatile" if "secret" in volume else "tree"
-    return node.files.path(want.uid, kind, volume["name"])
+    return ports.files.path(want.uid, kind, volume["name"])
 
 
-async def find_image(node: Node, want: Desired, digest: str = "", *, fetch: bool = True) -> ImageInfo:
+async def find_image(ports: Ports, want: Desired, digest: str = "", *, fetch: bool = True) -> ImageInfo:
     """The local image; when it is not here a fetch is started, unless the policy forbids it."""
     reference = f"{want.image.partition('@')[0]}@{digest}" if digest else want.image
     try:
-        return await node.images.resolve(reference)
+        return await ports.images.resolve(reference)
     except NotFound as error:
         if want.pull == "Never":
             raise Missing(
                 Waiting("ImageNotFound", f"image {want.image} is not on this node, and imagePullPolicy is Never")
             ) from error
         if fetch:
-            node.images.fetch(want.image, await credentials(node, want))
-        trouble = node.images.trouble(want.image)
+            ports.images.fetch(want.image, await credentials(ports, want))
+        trouble = ports.images.trouble(want.image)
         told = f"image {want.image} is not on this node" + (f": {trouble}" if trouble else "; it is being fetched")
         raise Missing(Waiting("ImageNotFound", told)) from error
 
 
-async def credentials(node: Node, want: Desired) -> tuple[Object, ...]:
+async def credentials(ports: Ports, want: Desired) -> tuple[Object, ...]:
     """The Secrets that ``imagePullSecrets`` name, those that exist."""
     names = [entry.get("name", "") for entry in want.spec.get("imagePullSecrets") or ()]
     found = []
     for name in names:
         try:
-            found.append((await node.store.get(want.key._replace(kind="Secret", name=name))).object)
+            found.append((await ports.store.get(want.key._replace(kind="Secret", name=name))).object)
         except NotFound:
             continue
     return tuple(found)
 
 
-async def prepare(node: Node, want: Desired, info: ImageInfo | None) -> Prepared:
+async def prepare(ports: Ports, want: Desired, info: ImageInfo | None) -> Prepared:
     """Sandbox, files and volumes as they must be at a launch. ``info`` None: a relaunch, its image's volumes are kept."""
-    gathered = await gather(node.store, want.key.namespace, want.spec)
-    sandbox = Sandbox(want.uid, "") if want.host_network else await node.sandboxes.ensure(want.uid)
-    await _keep_identity(node, want)
-    volumes = {v["name"]: await _keep_volume(node, want, v, gathered) for v in want.spec.get("volumes") or ()}
+    gathered = await gather(ports.store, want.key.namespace, want.spec)
+    sandbox = Sandbox(want.uid, "") if want.host_network else await ports.sandboxes.ensure(want.uid)
+    await _keep_identity(ports, want)
+    volumes = {v["name"]: await _keep_volume(ports, want, v, gathered) for v in want.spec.get("volumes") or ()}
     if info is not None:
         for name, path in image_volumes(want.spec, info).items():
-            await node.files.keep_emptydir(want.uid, EmptyDir(name, seed=(info.chain_id, path)))
-            volumes[name] = node.files.path(want.uid, "emptydir", name)
-    subs = await _sub_paths(node, want, volumes)
-    own = node.files.path
+            await ports.files.keep_emptydir(want.uid, EmptyDir(name, seed=(info.chain_id, path)))
+            volumes[name] = ports.files.path(want.uid, "emptydir", name)
+    subs = await _sub_paths(ports, want, volumes)
+    own = ports.files.path
     paths = Paths(
         volumes,
         subs,
         hosts=own(want.uid, "file", "hosts"),
         hostname=own(want.uid, "file", "hostname"),
         resolv_conf=own(want.uid, "file", "resolv.conf"),
-        shm=await _keep_shm(node, want),
+        shm=await _keep_shm(ports, want),
     )
     return Prepared(sandbox, paths, gathered)
 
 
-async def refresh(node: Node, want: Desired) -> str:
+async def refresh(ports: Ports, want: Desired) -> str:
     """Files from ConfigMaps and Secrets as these are now; the versions that were written. Those of a source that was deleted
     stay: who uses them runs on."""
-    gathered = await gather(node.store, want.key.namespace, want.spec)
+    gathered = await gather(ports.store, want.key.namespace, want.spec)
     for volume in want.spec.get("volumes") or ():
         kind, source = ("Secret", volume.get("secret")) if "secret" in volume else ("ConfigMap", volume.get("configMap"))
         if source is not None and gathered.has(kind, source.get("name") or source.get("secretName", "")):
-            await _keep_volume(node, want, volume, gathered)
+            await _keep_volume(ports, want, volume, gathered)
     return gathered.files
 
 
-def spec_inputs(node: Node, want: Desired, revision: int, info: ImageInfo, prepared: Prepared) -> SpecInputs:
+def spec_inputs(ports: Ports, want: Desired, revision: int, info: ImageInfo, prepared: Prepared) -> SpecInputs:
     return SpecInputs(
         uid=want.uid,
         id=want.id(revision),
@@ -149,7 +151,7 @@ def spec_inputs(node: Node, want: Desired, revision: int, info: ImageInfo, prepa
         name=want.key.name,
         spec=want.spec,
         image=info,
-        host=node.host.facts(),
+        host=ports.host.facts(),
         sandbox=prepared.sandbox,
         paths=prepared.paths,
         config_maps=prepared.gathered.config_maps,
@@ -162,9 +164,9 @@ def missing_from(error: NotFound) -> Missing:
     return Missing(Waiting(f"{error.kind or 'Thing'}NotFound", error.message))
 
 
-async def _check_volume(node: Node, volume: Object, gathered: Gathered, look_only: bool) -> None:
+async def _check_volume(ports: Ports, volume: Object, gathered: Gathered, look_only: bool) -> None:
     if "hostPath" in volume:
-        await _check_host_path(node, volume["name"], volume["hostPath"], look_only)
+        await _check_host_path(ports, volume["name"], volume["hostPath"], look_only)
     for kind, source, known in (
         ("ConfigMap", volume.get("configMap"), gathered.config_maps),
         ("Secret", volume.get("secret"), gathered.secrets),
@@ -179,15 +181,15 @@ async def _check_volume(node: Node, volume: Object, gathered: Gathered, look_onl
                 raise Missing(Waiting(f"{kind}KeyNotFound", f"{kind} {name} has no key {item.get('key')}"))
 
 
-async def _check_host_path(node: Node, name: str, source: Object, look_only: bool) -> None:
+async def _check_host_path(ports: Ports, name: str, source: Object, look_only: bool) -> None:
     path, wanted = source["path"], source.get("type", "")
     try:
-        found = await node.files.probe(path)
+        found = await ports.files.probe(path)
     except StateError as error:
         raise Missing(Waiting("HostPathUnavailable", f"volume {name}: {path} does not answer: {error.message}")) from error
     if not found and wanted in ("DirectoryOrCreate", "FileOrCreate"):
         if not look_only:
-            await node.paths.make(path, "Directory" if wanted == "DirectoryOrCreate" else "File")
+            await ports.paths.make(path, "Directory" if wanted == "DirectoryOrCreate" else "File")
         return
     if not found:
         raise Missing(Waiting("HostPathNotFound", f"volume {name} waits for {path}, which does not exist on this node"))
@@ -196,17 +198,17 @@ async def _check_host_path(node: Node, name: str, source: Object, look_only: boo
         raise Missing(Waiting("HostPathType", f"volume {name}: {path} is a {found}, and the declaration wants a {expected}"))
 
 
-async def _keep_volume(node: Node, want: Desired, volume: Object, gathered: Gathered) -> str:
+async def _keep_volume(ports: Ports, want: Desired, volume: Object, gathered: Gathered) -> str:
     name, uid = volume["name"], want.uid
     if "configMap" in volume or "secret" in volume:
         secret = "secret" in volume
         source = volume["secret"] if secret else volume["configMap"]
         data = (gathered.secrets if secret else gathered.config_maps).get(source.get("name") or source.get("secretName", ""))
-        await node.files.keep_tree(uid, FileTree(name, _projected(source, data or {}), volatile=secret))
+        await ports.files.keep_tree(uid, FileTree(name, _projected(source, data or {}), volatile=secret))
     elif "hostPath" not in volume:
         empty = volume.get("emptyDir") or {}
-        await node.files.keep_emptydir(uid, EmptyDir(name, empty.get("medium", ""), size_bytes(empty.get("sizeLimit"))))
-    return _place(node, want, volume)
+        await ports.files.keep_emptydir(uid, EmptyDir(name, empty.get("medium", ""), size_bytes(empty.get("sizeLimit"))))
+    return _place(ports, want, volume)
 
 
 def _projected(source: Object, data: object) -> dict[str, tuple[bytes, int]]:
@@ -219,16 +221,16 @@ def _projected(source: Object, data: object) -> dict[str, tuple[bytes, int]]:
     return {i["path"]: (data[i["key"]], int(i.get("mode", mode))) for i in items if i.get("key") in data}
 
 
-async def _keep_identity(node: Node, want: Desired) -> None:
-    for name, content in identity_files(want, node).items():
-        await node.files.keep_file(want.uid, name, content)
+async def _keep_identity(ports: Ports, want: Desired) -> None:
+    for name, content in identity_files(want, ports).items():
+        await ports.files.keep_file(want.uid, name, content)
 
 
-def identity_files(want: Desired, node: Node) -> dict[str, bytes]:
+def identity_files(want: Desired, ports: Ports) -> dict[str, bytes]:
     """hosts, hostname and resolv.conf of the sandbox."""
     from controllers.container.identity import hostname, hosts, resolv_conf
 
-    facts = node.host.facts()
+    facts = ports.host.facts()
     return {
         "hostname": f"{hostname(want, facts)}\n".encode(),
         "hosts": hosts(want, facts).encode(),
@@ -236,19 +238,19 @@ def identity_files(want: Desired, node: Node) -> dict[str, bytes]:
     }
 
 
-async def _keep_shm(node: Node, want: Desired) -> str:
+async def _keep_shm(ports: Ports, want: Desired) -> str:
     if want.spec.get("hostIPC"):
         return ""
-    await node.files.keep_shm(want.uid, size_bytes(want.spec.get("shmSize")) or 64 << 20)
-    return node.files.path(want.uid, "shm", "shm")
+    await ports.files.keep_shm(want.uid, size_bytes(want.spec.get("shmSize")) or 64 << 20)
+    return ports.files.path(want.uid, "shm", "shm")
 
 
-async def _sub_paths(node: Node, want: Desired, volumes: dict[str, str]) -> dict[str, str]:
+async def _sub_paths(ports: Ports, want: Desired, volumes: dict[str, str]) -> dict[str, str]:
     resolved = {}
     for index, mount in enumerate(want.spec.get("volumeMounts") or ()):
         if mount.get("subPath"):
             try:
-                resolved[mount["mountPath"]] = await node.paths.within(volumes[mount["name"]], mount["subPath"])
+                resolved[mount["mountPath"]] = await ports.paths.within(volumes[mount["name"]], mount["subPath"])
             except KeyError as error:
                 raise Invalid(f"spec.volumeMounts[{index}].name: no volume {mount['name']}") from error
     return resolved

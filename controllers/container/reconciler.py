@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from controllers.container.act import Actor, Pass, Throttled
+from controllers.container.bundle import Ports
 from controllers.container.decide import decide
 from controllers.container.declare import declare
 from controllers.container.memory import Memory, load
 from controllers.container.model import Delete, Desired, Plan, Remember, Resolve, Situation, Step, Waiting
-from controllers.container.node import Node
 from controllers.container.observe import Observer
 from controllers.container.ports import StartFailed
 from controllers.container.preparing import Missing
@@ -36,8 +36,8 @@ class ContainerReconciler:
 
     kind = "Container"
 
-    def __init__(self, node: Node, observer: Observer, actor: Actor, clock: Clock) -> None:
-        self._node, self._observer, self._actor, self._clock = node, observer, actor, clock
+    def __init__(self, ports: Ports, observer: Observer, actor: Actor, clock: Clock) -> None:
+        self._ports, self._observer, self._actor, self._clock = ports, observer, actor, clock
         self.halting = False
         """Set before the host goes down: from then on what runs is stopped and nothing starts."""
         self._hashes: dict[Key, tuple[str, tuple[str, str]]] = {}
@@ -45,7 +45,7 @@ class ContainerReconciler:
 
     async def reconcile(self, key: Key) -> Result:
         try:
-            stored = await self._node.store.get(key)
+            stored = await self._ports.store.get(key)
         except NotFound:
             self._hashes.pop(key, None)
             return DONE  # what it may have left is the business of the sweep
@@ -104,7 +104,7 @@ class ContainerReconciler:
             return Plan(after=WAIT_S, waits=Waiting("StartFailed", f"{failed.missing} is missing: {failed.message}"))
         mem = record_start_failure(work.want, work.mem, failed.code, failed.message, read(self._clock), self._wall())
         await self._remember(work, mem)
-        self._node.recorder.record(work.want.key, work.want.uid, "StartFailed", failed.message, warning=True)
+        self._ports.recorder.record(work.want.key, work.want.uid, "StartFailed", failed.message, warning=True)
         return None
 
     async def _undo_intent(self, work: Pass) -> None:
@@ -126,7 +126,7 @@ class ContainerReconciler:
         if status == work.want.status:
             return
         try:
-            await self._node.store.patch(
+            await self._ports.store.patch(
                 work.want.key,
                 {"status": difference(work.want.status, status)},
                 manager=MANAGER,
@@ -141,7 +141,7 @@ class ContainerReconciler:
         return Situation(work.want, work.seen, work.mem, self._now(), self._wall())
 
     def _memory(self, want: Desired) -> Memory:
-        doc = self._node.ledger.get(CONTAINERS, want.uid)
+        doc = self._ports.ledger.get(CONTAINERS, want.uid)
         return load(doc) if doc else Memory(want.uid)
 
     async def _remember(self, work: Pass, mem: Memory) -> None:

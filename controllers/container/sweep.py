@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from controllers.container.act import forget
-from controllers.container.node import Node
+from controllers.container.bundle import Ports
 from controllers.container.ports import Instance
 from controllers.container.view import RuntimeView
 from controllers.engine.ports import Log
@@ -33,31 +33,31 @@ class Sweep:
 
     kind = REMAINS
 
-    def __init__(self, node: Node, view: RuntimeView, log: Log) -> None:
-        self._node, self._view, self._log = node, view, log
+    def __init__(self, ports: Ports, view: RuntimeView, log: Log) -> None:
+        self._ports, self._view, self._log = ports, view, log
 
     async def keys(self) -> Sequence[tuple[Key, int]]:
         """Every uid that has anything on this node and no object. The node is read first: an object comes before its things."""
-        node = self._node
-        found = {*self._view.uids(), *await node.sandboxes.list(), *await node.files.list(), *await node.logs.list()}
-        found |= {*node.ledger.list(CONTAINERS), *node.ledger.list(TOMBSTONES)}
+        ports = self._ports
+        found = {*self._view.uids(), *await ports.sandboxes.list(), *await ports.files.list(), *await ports.logs.list()}
+        found |= {*ports.ledger.list(CONTAINERS), *ports.ledger.list(TOMBSTONES)}
         return [(remains(uid), -1) for uid in sorted(found - await self._declared())]
 
     async def reconcile(self, key: Key) -> Result:
         uid = key.name
         if uid in await self._declared():
             return DONE
-        if self._node.ledger.get(TOMBSTONES, uid) is None:
+        if self._ports.ledger.get(TOMBSTONES, uid) is None:
             return DONE
         if not self._view.fresh:
             raise Unavailable("containerd does not answer: nothing is swept")
         left = await self._view.settle(uid)
         for instance in left:
             await self._end(instance)
-        await self._node.logs.close(uid, keep_tail=True)
-        await self._node.sandboxes.release(uid)
-        await self._node.files.remove(uid)
-        await forget(self._node, uid, buried=self._view.in_doubt(uid))
+        await self._ports.logs.close(uid, keep_tail=True)
+        await self._ports.sandboxes.release(uid)
+        await self._ports.files.remove(uid)
+        await forget(self._ports, uid, buried=self._view.in_doubt(uid))
         if left:
             self._log.info("swept what was left of a deleted container", uid=uid, instances=len(left))
         return DONE
@@ -65,19 +65,19 @@ class Sweep:
     async def orphans(self) -> list[Instance]:
         """Instances of ours without object and without tombstone, with the declaration that their record holds."""
         declared = await self._declared()
-        buried = self._node.ledger.list(TOMBSTONES)
+        buried = self._ports.ledger.list(TOMBSTONES)
         ids = [i.id for i in self._view.all() if i.uid not in declared and i.uid not in buried]
-        looked = [await self._node.runtime.look(id) for id in sorted(ids)]
+        looked = [await self._ports.runtime.look(id) for id in sorted(ids)]
         return [instance for instance in looked if instance is not None]
 
     async def bury(self, instance: Instance) -> Result:
         """The explicit command: from now on what is left of this uid may be swept, and is."""
         doc: Object = {"namespace": instance.namespace, "name": instance.name}
-        await self._node.ledger.put(TOMBSTONES, instance.uid, doc)
+        await self._ports.ledger.put(TOMBSTONES, instance.uid, doc)
         return await self.reconcile(remains(instance.uid))
 
     async def _end(self, instance: Instance) -> None:
-        runtime = self._node.runtime
+        runtime = self._ports.runtime
         with self._view.acting(instance.id):
             target = await runtime.look(instance.id)
             if target is not None:
@@ -87,7 +87,7 @@ class Sweep:
         self._view.drop(instance)
 
     async def _declared(self) -> set[str]:
-        return {stored.uid for stored in (await self._node.store.list(Selection("Container"))).items}
+        return {stored.uid for stored in (await self._ports.store.list(Selection("Container"))).items}
 
 
 SWEEP_EVERY = timedelta(minutes=1)

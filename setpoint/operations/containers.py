@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from controllers.container.bundle import Ports
 from controllers.container.declare import declare
 from controllers.container.memory import Memory, Revision, load
 from controllers.container.model import LIVE
-from controllers.container.node import Node
 from controllers.container.ports import ImageInfo, Instance
 from controllers.container.status import exit_of, rfc3339
 from controllers.container.view import RuntimeView
@@ -42,12 +42,12 @@ class Running:
 class ContainerActs:
     """Implements ``ContainerOperations``."""
 
-    def __init__(self, node: Node, view: RuntimeView, engine: Engine, clock: Clock, sessions: Sessions) -> None:
-        self._node, self._view, self._engine, self._clock, self._sessions = node, view, engine, clock, sessions
+    def __init__(self, ports: Ports, view: RuntimeView, engine: Engine, clock: Clock, sessions: Sessions) -> None:
+        self._ports, self._view, self._engine, self._clock, self._sessions = ports, view, engine, clock, sessions
 
     async def kill(self, key: Key, signal: int) -> None:
         live = await self._require_live(key)
-        await self._node.runtime.signal(live.instance.id, signal)
+        await self._ports.runtime.signal(live.instance.id, signal)
 
     async def exec(self, key: Key, request: ExecRequest) -> StreamSession:
         live = await self._require_live(key)
@@ -67,7 +67,7 @@ class ContainerActs:
 
     async def _join(self, key: Key, request: AttachRequest) -> StreamSession:
         """To the present run, or to the next one from its first byte."""
-        stored = await self._node.store.get(key)
+        stored = await self._ports.store.get(key)
         _check_stdin(key, request, stored.object["spec"])
         uid, before = stored.uid, len(self._memory(stored.uid).exits) and self._memory(stored.uid).exits[-1].launch
 
@@ -90,13 +90,13 @@ class ContainerActs:
         return -1
 
     async def logs(self, key: Key, request: LogRequest) -> AsyncIterator[bytes]:
-        stored = await self._node.store.get(key)
+        stored = await self._ports.store.get(key)
         async for chunk in self._sessions.logs(key, stored.uid, request, lambda: self._exists(key, stored.uid)):
             yield chunk
 
     async def why(self, key: Key) -> Object:
         """Declared, seen, waiting for what since when, who changed what, last exits, and what comes next."""
-        stored = await self._node.store.get(key)
+        stored = await self._ports.store.get(key)
         obj = stored.object
         now = self._clock.now()
         want = declare(obj, now)
@@ -128,7 +128,7 @@ class ContainerActs:
         """For the user look-up; an image that is gone from the node leaves numbers only."""
         repository = live.revision.image.partition("@")[0]
         with suppress(NotFound):
-            return await self._node.images.resolve(f"{repository}@{live.revision.digest}")
+            return await self._ports.images.resolve(f"{repository}@{live.revision.digest}")
         return None
 
     def _unknown(self, uid: str, launch: int) -> bool:
@@ -137,20 +137,20 @@ class ContainerActs:
 
     async def _exists(self, key: Key, uid: str) -> bool:
         with suppress(NotFound):
-            return (await self._node.store.get(key)).uid == uid
+            return (await self._ports.store.get(key)).uid == uid
         return False
 
     async def _events(self, key: Key, uid: str) -> list[Object]:
-        listing = await self._node.store.list(Selection("Event", key.namespace, fields=f"involvedObject.uid={uid}"))
+        listing = await self._ports.store.list(Selection("Event", key.namespace, fields=f"involvedObject.uid={uid}"))
         shown = ("reason", "message", "count", "firstTimestamp", "lastTimestamp", "type")
         return [{name: item.object.get(name) for name in shown} for item in listing.items]
 
     def _memory(self, uid: str) -> Memory:
-        doc = self._node.ledger.get(CONTAINERS, uid)
+        doc = self._ports.ledger.get(CONTAINERS, uid)
         return load(doc) if doc else Memory(uid)
 
     async def _require_live(self, key: Key) -> Running:
-        stored = await self._node.store.get(key)
+        stored = await self._ports.store.get(key)
         mem = self._memory(stored.uid)
         for instance in await self._view.settle(stored.uid):
             if instance.task in LIVE and mem.current is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from controllers.container.bundle import Ports
 from controllers.container.declare import declare
 from controllers.container.foresee import foresee, sentences
 from controllers.container.memory import Memory, load
 from controllers.container.model import Desired, Plan, Seen, Situation
-from controllers.container.node import Node
 from controllers.container.ports import Instance
 from controllers.container.preparing import Missing, check
 from controllers.container.status import rfc3339
@@ -25,8 +25,8 @@ from state.objects import Key, Object, key_of
 class Planner:
     """Plans for objects as they would be stored (a dry-run apply's answer)."""
 
-    def __init__(self, node: Node, view: RuntimeView, clock: Clock) -> None:
-        self._node, self._view, self._clock = node, view, clock
+    def __init__(self, ports: Ports, view: RuntimeView, clock: Clock) -> None:
+        self._ports, self._view, self._clock = ports, view, clock
 
     async def plan(self, objects: Sequence[Object]) -> Sequence[ObjectPlan]:
         return [await self._one(obj) for obj in objects]
@@ -38,7 +38,7 @@ class Planner:
         uid = await self._uid(key, obj)
         now = self._clock.now()
         want = declare({**obj, "metadata": {**obj["metadata"], "uid": uid}}, now)
-        doc = self._node.ledger.get(CONTAINERS, uid)
+        doc = self._ports.ledger.get(CONTAINERS, uid)
         mem = load(doc) if doc else Memory(uid)
         steps, plan = actions(want, self._view.of(uid), mem, read(self._clock), rfc3339(now), self._view.fresh)
         replaces = mem.current is not None and any(step["do"] == "Create" for step in steps)
@@ -47,7 +47,7 @@ class Planner:
 
     async def _uid(self, key: Key, obj: Object) -> str:
         try:
-            return (await self._node.store.get(key)).uid
+            return (await self._ports.store.get(key)).uid
         except NotFound:
             return str(obj["metadata"].get("uid") or "00000000-0000-0000-0000-000000000000")
 
@@ -55,7 +55,7 @@ class Planner:
         if not any(step["do"] == "Launch" for step in steps):
             return ""
         try:
-            await check(self._node, want, image=any(step["do"] == "Create" for step in steps), look_only=True)
+            await check(self._ports, want, image=any(step["do"] == "Create" for step in steps), look_only=True)
         except Missing as missing:
             return missing.waiting.message
         except StateError as error:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from controllers.container.node import Node
+from controllers.container.bundle import Ports
 from setpoint import assembly
 from setpoint.agent import run
 from setpoint.settings import load
@@ -67,10 +67,10 @@ def main() -> None:
     site, when, about, config, data_dir, run_dir = sys.argv[1:]
     fuse = Fuse(site, when, about)
 
-    def deadly(**ports: Any) -> Node:
-        return Node(**{name: Deadly(name, obj, fuse) if name in PORTS else obj for name, obj in ports.items()})
+    def deadly(**ports: Any) -> Ports:
+        return Ports(**{name: Deadly(name, obj, fuse) if name in PORTS else obj for name, obj in ports.items()})
 
-    assembly.Node = deadly  # type: ignore[attr-defined,assignment]
+    assembly.Ports = deadly  # type: ignore[attr-defined,assignment]
     asyncio.run(run(load(Path(config), {"data_dir": data_dir, "run_dir": run_dir})))
 
 

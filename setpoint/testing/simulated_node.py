@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from controllers import registry
-from controllers.container.node import Node
+from controllers.container.bundle import Ports
 from controllers.container.ports import HostFacts, RuntimeSource
 from controllers.registry import WATCHED, Controllers, Tuning
 from setpoint.testing.clock import SeededRandom, SequentialIds, SimClock
@@ -115,13 +115,13 @@ class SimulatedNode:
         await self.ledger.close()
         await self.store.close()
 
-    def ports(self, world: World | None) -> Node:
+    def ports(self, world: World | None) -> Ports:
         """The ports of one life of the agent; in a world each call is numbered and may be its last."""
 
         def wrap(name: str, obj: object) -> object:
             return world.wrap(name, obj) if world else obj
 
-        return Node(
+        return Ports(
             store=wrap("store", self.store),  # type: ignore[arg-type]
             ledger=wrap("ledger", self.ledger),  # type: ignore[arg-type]
             runtime=wrap("runtime", self.runtime),  # type: ignore[arg-type]

@@ -160,7 +160,7 @@ BUGS = [
     ),
     pytest.param("controllers.container.view", "self._acted[id] = self._tick()", "pass", VIEW, id="own acts not dated"),
     pytest.param(
-        "controllers.container.act", "await self._node.ledger.put_all(changes)", "pass", storm(3), id="memory not durable"
+        "controllers.container.act", "await self._ports.ledger.put_all(changes)", "pass", storm(3), id="memory not durable"
     ),
     pytest.param("controllers.container.act", "self._view.signalled[step.id] = step", "pass", storm(6), id="asks for ever"),
 ]

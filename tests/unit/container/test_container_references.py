@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from controllers.container.bundle import Ports
 from controllers.container.declare import declare
 from controllers.container.identity import hostname, hosts, resolv_conf
 from controllers.container.model import Desired
-from controllers.container.node import Node
 from controllers.container.preparing import Missing, check, prepare, refresh
 from controllers.container.references import gather, references, required
 from setpoint.testing.clock import EPOCH
@@ -41,7 +41,7 @@ async def node(tmp_path: Path) -> AsyncIterator[SimulatedNode]:
     await made.close()
 
 
-def ports(node: SimulatedNode) -> Node:
+def ports(node: SimulatedNode) -> Ports:
     return node.ports(None)
 
 

@@ -10,7 +10,7 @@ from state.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Ports:
     """All effects of the slice go through one of these."""
 
     store: Store
