@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from controllers.engine.ports import Clock, Log
+from state.clock import rfc3339
 from state.errors import AlreadyExists, Conflict, Denied, Invalid, NotFound, StateError
 from state.objects import API_VERSION, Key, Object
 from state.store import DeleteOptions, Selection, Store
@@ -99,7 +100,7 @@ class EventRecorder:
 
     async def _raise(self, key: Key, row: _Pending) -> None:
         count = self._counts[row.name] + row.count
-        await self._store.patch(key, {"count": count, "lastTimestamp": _stamp(row.last)}, manager=MANAGER)
+        await self._store.patch(key, {"count": count, "lastTimestamp": rfc3339(row.last)}, manager=MANAGER)
         self._counts[row.name] = count
 
     def _event(self, row: _Pending, key: Key) -> Object:
@@ -118,22 +119,18 @@ class EventRecorder:
             "message": row.message[:1024],
             "type": "Warning" if row.warning else "Normal",
             "count": row.count,
-            "firstTimestamp": _stamp(row.first),
-            "lastTimestamp": _stamp(row.last),
+            "firstTimestamp": rfc3339(row.first),
+            "lastTimestamp": rfc3339(row.last),
             "source": {"component": "setpoint-agent", "host": self._source},
         }
 
     async def _drop_old(self) -> None:
         events = [(item, item.object) for item in (await self._store.list(Selection("Event"))).items]
         events.sort(key=lambda pair: str(pair[1].get("lastTimestamp") or ""))
-        oldest = _stamp(self._clock.now() - KEPT)
+        oldest = rfc3339(self._clock.now() - KEPT)
         surplus = max(0, len(events) - MOST_KEPT)
         for number, (item, obj) in enumerate(events):
             if number < surplus or str(obj.get("lastTimestamp") or "") < oldest:
                 with suppress(StateError):
                     await self._store.delete(item.key, DeleteOptions())
                 self._counts.pop(item.key.name, None)
-
-
-def _stamp(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

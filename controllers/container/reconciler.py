@@ -15,10 +15,11 @@ from controllers.container.observe import Observer
 from controllers.container.ports import StartFailed
 from controllers.container.preparing import Missing
 from controllers.container.restarting import record_start_failure
-from controllers.container.status import Report, difference, rfc3339, status_of
+from controllers.container.status import Report, difference, status_of
 from controllers.engine.instants import Instant, read
 from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
+from state.clock import rfc3339_micro
 from state.errors import Conflict, Denied, Invalid, NotFound, StateError
 from state.ledger import CONTAINERS
 from state.objects import Key, Object
@@ -151,7 +152,7 @@ class ContainerReconciler:
         return read(self._clock)
 
     def _wall(self) -> str:
-        return rfc3339(self._clock.now())
+        return rfc3339_micro(self._clock.now())
 
 
 def _may_go_on(work: Pass, step: Step) -> bool:

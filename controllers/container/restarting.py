@@ -7,12 +7,12 @@ run of 10 s. Better than there: the memory outlives the agent, and the first exi
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from controllers.container.memory import HALTED, ExitRecord, Launched, Memory
 from controllers.container.model import Desired, RestartRules
 from controllers.container.ports import Exit
 from controllers.engine.instants import Instant
+from state.clock import moment
 
 UNKNOWN = "Unknown"
 LAST_SIGNAL = 64
@@ -117,13 +117,5 @@ def _ran_s(launched: Launched, record: ExitRecord, now: Instant) -> float:
 
 def seconds_between(start: str, end: str) -> float:
     """Between two RFC 3339 times; 0 when one cannot be read."""
-    try:
-        return (_parse(end) - _parse(start)).total_seconds()
-    except ValueError:
-        return 0.0
-
-
-def _parse(text: str) -> datetime:
-    """RFC 3339 with up to nine digits of fraction."""
-    head, dot, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(head + (dot + rest[:6] if dot else "") + "+00:00")
+    first, last = moment(start), moment(end)
+    return (last - first).total_seconds() if first and last else 0.0

@@ -10,6 +10,7 @@ from controllers.container.memory import ExitRecord, Memory
 from controllers.container.model import LIVE, Desired, Plan, Seen, Waiting
 from controllers.container.ports import Instance
 from controllers.engine.instants import Instant
+from state.clock import rfc3339, rfc3339_micro
 from state.objects import Object
 
 
@@ -175,7 +176,7 @@ def _next_start_at(r: Report, old: Object) -> str:
     if old.get("nextStartAt") and old.get("restartCount") == r.mem.restart_count:
         return str(old["nextStartAt"])
     at = r.wall + timedelta(seconds=r.now.until(r.mem.next_start))
-    return rfc3339(at)
+    return rfc3339_micro(at)
 
 
 def _merge(fresh: Iterable[Condition], old: Iterable[Object], wall: datetime) -> list[Object]:
@@ -186,7 +187,7 @@ def _merge(fresh: Iterable[Condition], old: Iterable[Object], wall: datetime) ->
         was = before.get(c.type)
         since = was["lastTransitionTime"] if was and was.get("status") == c.status and "lastTransitionTime" in was else None
         entry: Object = {"type": c.type, "status": c.status, "reason": c.reason, "message": c.message}
-        merged.append({**entry, "lastTransitionTime": since or wall.strftime("%Y-%m-%dT%H:%M:%SZ")})
+        merged.append({**entry, "lastTransitionTime": since or rfc3339(wall)})
     return merged
 
 
@@ -201,7 +202,3 @@ def difference(old: Object, new: Object) -> Object:
         elif name not in old or before != value:
             patch[name] = value
     return patch
-
-
-def rfc3339(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
+from state.clock import rfc3339
 from state.errors import AlreadyExists, NotFound
 from state.objects import API_VERSION, Key, Object
 from state.store import Store
@@ -64,6 +65,6 @@ def ready(before: Sequence[Object], clock: Clock) -> Object:
     for was in before:
         if was.get("type") == "Ready" and was.get("status") == "True":
             return was
-    since = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = rfc3339(clock.now())
     message = "the agent keeps this node as declared"
     return {"type": "Ready", "status": "True", "reason": "AgentReady", "message": message, "lastTransitionTime": since}

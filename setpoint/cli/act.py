@@ -15,6 +15,7 @@ from setpoint.cli.failures import FAILED, Failed, explain
 from setpoint.cli.following import Deadline
 from setpoint.cli.options import AllNamespaces, Labels, Names, Namespace, connect, seconds
 from setpoint.cli.printing import named, note, out
+from state.clock import rfc3339, rfc3339_micro
 from state.errors import Conflict, StateError
 from state.objects import GROUP, Object
 
@@ -147,7 +148,7 @@ def hold(
     everywhere: AllNamespaces = False,
 ) -> None:
     """Let the loop look at containers and touch nothing of them."""
-    until = (datetime.now(UTC) + timedelta(seconds=seconds(for_))).strftime("%Y-%m-%dT%H:%M:%SZ") if for_ else "true"
+    until = rfc3339(datetime.now(UTC) + timedelta(seconds=seconds(for_))) if for_ else "true"
     _each(
         names, labels, namespace, everywhere, "held",
         lambda client, obj: _annotate(client, obj, "setpoint-hold", {HOLD: until}),
@@ -205,7 +206,7 @@ def _state(obj: Object) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return rfc3339_micro(datetime.now(UTC))
 
 
 def _each(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from setpoint.cli.printing import age, moment, safe, span, yaml_text
+from setpoint.cli.printing import age, safe, span, yaml_text
+from state.clock import moment
 from state.objects import Object
 
 _WIDTH = 22

@@ -15,8 +15,8 @@ from setpoint.cli import naming
 from setpoint.cli.failures import FAILED, Failed, explain, wrong_use
 from setpoint.cli.following import Deadline, one
 from setpoint.cli.options import AllNamespaces, Labels, Names, Namespace, connect, seconds
-from setpoint.cli.printing import moment
 from setpoint.cli.waiting import ended
+from state.clock import moment
 from state.errors import StateError
 from state.objects import Object
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from setpoint.ages import human_duration
+from state.clock import moment
 from state.objects import Object
 
 _GAP = "   "
@@ -126,22 +128,6 @@ def size(amount: float) -> str:
     return f"{amount:.1f} TiB"
 
 
-def moment(text: object) -> datetime | None:
-    """An RFC 3339 time with any number of digits; None for what is none."""
-    if not isinstance(text, str) or not text:
-        return None
-    head, dot, rest = text.replace("Z", "+00:00").partition(".")
-    if dot:
-        digits = re.match(r"\d*", rest)
-        assert digits is not None
-        head += "." + digits[0][:6].ljust(6, "0") + rest[digits.end() :]
-    try:
-        at = datetime.fromisoformat(head)
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
 def age(text: object, now: datetime | None = None) -> str:
     """How long ago, as kubectl writes it (``90s``, ``5m30s``, ``3h``); ``-`` for what is no time."""
     at = moment(text)
@@ -152,23 +138,8 @@ def age(text: object, now: datetime | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if whole < 120:
-        return f"{whole}s"
-    if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    return _two(days, "d", hours % 24, "h") if days < 8 else f"{days}d"
-
-
-def _two(large: int, unit: str, small: int, fraction: str) -> str:
-    return f"{large}{unit}{small}{fraction}" if small else f"{large}{unit}"
+    """As :func:`human_duration`; what is over already takes no time."""
+    return human_duration(max(0.0, seconds))
 
 
 def named(obj: Object) -> str:

@@ -24,6 +24,7 @@ from setpoint.cli.following import Deadline, one
 from setpoint.cli.options import Namespace, connect
 from setpoint.cli.printing import json_text, named, note, out, yaml_text
 from setpoint.cli.sessions import environment, join, known, terminal_wanted
+from state.clock import rfc3339
 from state.errors import StateError
 from state.objects import Object
 from state.resources.types import ResourceType
@@ -159,7 +160,7 @@ def run(
 
 def _soon() -> str:
     """Until when a container is held for us to join it: should we die before, it starts all the same."""
-    return (datetime.now(UTC) + timedelta(seconds=_JOINED_WITHIN_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(datetime.now(UTC) + timedelta(seconds=_JOINED_WITHIN_S))
 
 
 def _image_and_command(words: list[str]) -> tuple[str, list[str]]:

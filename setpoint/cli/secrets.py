@@ -9,6 +9,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from state.clock import rfc3339
 from state.objects import Object
 from state.resources.types import by_kind
 
@@ -37,7 +38,7 @@ def record_reveal(client: Client, secret: Object) -> None:
     """An Event that says who looked. Raises what the API says: what cannot be recorded is not shown."""
     meta, kind = secret["metadata"], by_kind("Event")
     assert kind is not None
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = rfc3339(datetime.now(UTC))
     event: Object = {
         "apiVersion": "v1",
         "kind": "Event",

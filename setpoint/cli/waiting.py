@@ -14,7 +14,8 @@ from setpoint.cli import naming
 from setpoint.cli.failures import OUT_OF_TIME, Failed, wrong_use
 from setpoint.cli.following import Deadline, one
 from setpoint.cli.options import AllNamespaces, Labels, Names, Namespace, connect, seconds
-from setpoint.cli.printing import moment, named, note, out
+from setpoint.cli.printing import named, note, out
+from state.clock import moment
 from state.objects import Object
 from state.resources.types import by_kind
 

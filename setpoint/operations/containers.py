@@ -11,7 +11,7 @@ from controllers.container.declare import declare
 from controllers.container.memory import Memory, Revision, load
 from controllers.container.model import LIVE
 from controllers.container.ports import ImageInfo, Instance
-from controllers.container.status import exit_of, rfc3339
+from controllers.container.status import exit_of
 from controllers.container.view import RuntimeView
 from controllers.engine.engine import Engine
 from controllers.engine.instants import read
@@ -19,6 +19,7 @@ from controllers.engine.ports import Clock
 from setpoint.api.operations import AttachRequest, ExecRequest, LogRequest, StreamSession
 from setpoint.operations.planning import actions
 from setpoint.sessions.opening import Sessions
+from state.clock import rfc3339_micro
 from state.errors import Conflict, NotFound
 from state.ledger import CONTAINERS
 from state.objects import Key, Object
@@ -102,7 +103,7 @@ class ContainerActs:
         want = declare(obj, now)
         mem = self._memory(stored.uid)
         outlook = self._engine.outlook(key)
-        steps, plan = actions(want, self._view.of(stored.uid), mem, read(self._clock), rfc3339(now), self._view.fresh)
+        steps, plan = actions(want, self._view.of(stored.uid), mem, read(self._clock), rfc3339_micro(now), self._view.fresh)
         status = obj.get("status") or {}
         return {
             "name": key.name,

@@ -12,11 +12,11 @@ from controllers.container.memory import Memory, load
 from controllers.container.model import Desired, Plan, Seen, Situation
 from controllers.container.ports import Instance
 from controllers.container.preparing import Missing, check
-from controllers.container.status import rfc3339
 from controllers.container.view import RuntimeView
 from controllers.engine.instants import Instant, read
 from controllers.engine.ports import Clock
 from setpoint.api.operations import ObjectPlan
+from state.clock import rfc3339_micro
 from state.errors import NotFound, StateError
 from state.ledger import CONTAINERS
 from state.objects import Key, Object, key_of
@@ -40,7 +40,7 @@ class Planner:
         want = declare({**obj, "metadata": {**obj["metadata"], "uid": uid}}, now)
         doc = self._ports.ledger.get(CONTAINERS, uid)
         mem = load(doc) if doc else Memory(uid)
-        steps, plan = actions(want, self._view.of(uid), mem, read(self._clock), rfc3339(now), self._view.fresh)
+        steps, plan = actions(want, self._view.of(uid), mem, read(self._clock), rfc3339_micro(now), self._view.fresh)
         replaces = mem.current is not None and any(step["do"] == "Create" for step in steps)
         waits = plan.waits.message if plan.waits else await self._missing(want, steps)
         return ObjectPlan(key.kind, key.namespace, key.name, tuple(steps), replaces, waits)

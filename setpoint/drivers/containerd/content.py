@@ -14,6 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from setpoint._pb import content_pb2, leases_pb2
 from setpoint.drivers.containerd import rpc
 from setpoint.drivers.containerd.channel import Channel
+from state.clock import rfc3339
 from state.errors import AlreadyExists, Invalid, NotFound, TooLarge
 
 WRITE_CHUNK_BYTES = 1 << 20
@@ -44,7 +45,7 @@ class Content:
         such block may be open at a time.
         """
         lease = f"setpoint-{name or uuid4()}"
-        expire = (datetime.now(UTC) + LEASE_LIFE).strftime("%Y-%m-%dT%H:%M:%SZ")
+        expire = rfc3339(datetime.now(UTC) + LEASE_LIFE)
         request = leases_pb2.CreateRequest(id=lease, labels={"containerd.io/gc.expire": expire})
         with contextlib.suppress(*((AlreadyExists,) if name else ())):
             await self.channel.call(rpc.LEASE_CREATE, request)

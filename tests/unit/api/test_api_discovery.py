@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from setpoint.api.table import at, human_duration, negotiate
+from setpoint.ages import human_duration
+from setpoint.api.table import at, negotiate
 
 NS = "/apis/setpoint.dev/v1alpha1/namespaces/default/containers"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"

@@ -12,7 +12,8 @@ from setpoint.cli.failures import Failed
 from setpoint.cli.jsonpath import find, render
 from setpoint.cli.naming import one_container, targets
 from setpoint.cli.options import seconds
-from setpoint.cli.printing import Table, age, moment, named, paint, safe, size, yaml_text
+from setpoint.cli.printing import Table, age, named, paint, safe, size, yaml_text
+from state.clock import moment
 from state.errors import BadRequest
 
 OBJ = {
