@@ -54,7 +54,7 @@ def shims(namespace: str, address: str, but: Container[str] = ()) -> list[Shim]:
 def _shim_id(pid: str, namespace: str, address: str) -> str:
     """Asked of every process of the host at each resync: what is no shim is told by its first bytes."""
     try:
-        with open(f"{PROC}/{pid}/cmdline", "rb", buffering=0) as file:
+        with open(os.path.join(PROC, pid, "cmdline"), "rb", buffering=0) as file:
             line = file.read()
     except OSError:
         return ""
