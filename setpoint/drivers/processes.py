@@ -33,6 +33,12 @@ def process_state(pid: int, proc: Path = PROC) -> str:
     return fields[0] if fields else ""
 
 
+def process_parent(pid: int, proc: Path = PROC) -> int:
+    """The pid of a process's parent; 0 when there is no such process."""
+    fields = _stat_fields(pid, proc)
+    return int(fields[4 - 3]) if fields else 0
+
+
 def is_alive(process: ProcessId) -> bool:
     """Whether that very process exists and is no zombie."""
     return process_start(process.pid) == process.start and process_state(process.pid) not in ("", "Z", "X")

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from setpoint.client import Client
 from setpoint.drivers.containerd import leftovers
+from setpoint.drivers.processes import process_start
 from setpoint.keeper.wire import read_json
+from setpoint.testing.clearing import kill_tree, remove_folder
 from setpoint.testing.images import REFERENCE, busybox_archive
+from setpoint.testing.waiting import eventually
 from state.errors import NotFound, StateError
 from state.objects import API_VERSION, Object
 from state.resources.types import TYPES
 
-T = TypeVar("T")
 CONTAINER = next(kind for kind in TYPES if kind.kind == "Container")
 START_PATIENCE_S = 60.0
 
@@ -159,12 +159,8 @@ class AgentServer:
             self._process = None
         self._end_keeper()
         for shim in leftovers.shims("setpoint", str(self.socket)):
-            for pid in (*leftovers.descendants(shim.pid), shim.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        for point in sorted(_mounts_below(self.base), reverse=True):
-            subprocess.run(["umount", "-l", point], check=False, capture_output=True)
-        shutil.rmtree(self.base, ignore_errors=True)
+            kill_tree(shim.pid)
+        remove_folder(self.base)
 
     def _remove_containers(self) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -190,7 +186,7 @@ class AgentServer:
         for path in (self.run_dir / "keeper").glob("*.json"):
             saved = read_json(str(path))
             with contextlib.suppress(OSError, KeyError, ValueError):
-                if leftovers.started(saved["pid"]) == saved["start"]:
+                if process_start(saved["pid"]) == saved["start"]:
                     os.kill(saved["pid"], signal.SIGKILL)
 
 
@@ -204,22 +200,6 @@ def container(name: str, script: str = "", **spec: Any) -> Object:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {**base, **command, **spec},
     }
-
-
-def eventually(look: Callable[[], T], *, within_s: float = 10.0, what: str | Callable[[], str] = "") -> T:
-    """The first true answer of ``look``; AssertionError when there is none in time."""
-    deadline = time.monotonic() + within_s
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s:g} s: {what() if callable(what) else what}")
-        time.sleep(0.02)
-
-
-def _mounts_below(folder: Path) -> list[str]:
-    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [point for point in points if point.startswith(f"{folder}/")]
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setpoint._pb import containers_pb2, tasks_pb2
-from setpoint.drivers.containerd import leftovers, rpc
+from setpoint.drivers.containerd import rpc
 from setpoint.drivers.containerd.channel import Channel
+from setpoint.testing.clearing import kill_tree, remove_folder
 from state.errors import StateError
 
 START_DEADLINE_S = 30.0
@@ -172,13 +173,9 @@ class ContainerdServer:
             await self._end_tasks()
             await self.stop()
         for pid in self._shims():
-            for below in leftovers.descendants(pid):
-                _kill(below)
-            _kill(pid)
+            kill_tree(pid)
         self._clean_bundles()
-        for point in sorted(_mounts_below(self.folder), reverse=True):
-            subprocess.run(["umount", "-l", point], check=False, capture_output=True)  # noqa: ASYNC221
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     async def _end_tasks(self) -> None:
         channel = Channel(self.address, self.namespace)
@@ -213,13 +210,3 @@ def _argv(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return [""]
-
-
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
-def _mounts_below(folder: Path) -> list[str]:
-    points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
-    return [point for point in points if point.startswith(f"{folder}/")]

@@ -11,28 +11,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from setpoint.drivers.keeper import KeeperClient
 from setpoint.drivers.pump import Pump
 from setpoint.keeper.children import start_time
 from setpoint.keeper.wire import read_json
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T], *, within_s: float = 10.0, what: str = "") -> T:
-    """The first true answer of ``look``; AssertionError when there is none in time."""
-    deadline = time.monotonic() + within_s
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s:g} s: {what or look}")
-        time.sleep(0.01)
+from setpoint.testing.waiting import eventually
 
 
 class KeeperServer:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from setpoint.testing.agent_server import AgentServer, container, eventually
+from setpoint.testing.agent_server import AgentServer, container
+from setpoint.testing.waiting import eventually
 
 pytestmark = [pytest.mark.containerd, pytest.mark.timeout(240)]
 

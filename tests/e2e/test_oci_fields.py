@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from setpoint.testing.agent_server import AgentServer, container, eventually
+from setpoint.testing.agent_server import AgentServer, container
+from setpoint.testing.waiting import eventually
 from state.errors import Invalid
 from state.objects import Object
 

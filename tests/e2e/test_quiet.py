@@ -19,8 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from setpoint.testing.agent_server import CONTAINER, AgentServer, container, eventually
+from setpoint.testing.agent_server import CONTAINER, AgentServer, container
 from setpoint.testing.containerd_server import RELEASES, ContainerdServer
+from setpoint.testing.waiting import eventually
 
 pytestmark = [pytest.mark.containerd, pytest.mark.timeout(300)]
 

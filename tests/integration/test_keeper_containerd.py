@@ -14,7 +14,8 @@ from setpoint.keeper.children import start_time
 from setpoint.keeper.containerd import GREETING
 from setpoint.keeper.wire import answers
 from setpoint.testing.containerd_server import RELEASES, Release
-from setpoint.testing.keeper_server import KeeperServer, eventually
+from setpoint.testing.keeper_server import KeeperServer
+from setpoint.testing.waiting import eventually
 from state.errors import Unavailable
 
 pytestmark = pytest.mark.containerd

@@ -23,7 +23,8 @@ from setpoint.drivers.images.node import NodeImages
 from setpoint.drivers.logs import LogLine, read_log
 from setpoint.testing.containerd_server import RELEASES, Release
 from setpoint.testing.images import busybox_archive
-from setpoint.testing.keeper_server import KeeperServer, eventually
+from setpoint.testing.keeper_server import KeeperServer
+from setpoint.testing.waiting import eventually
 from state.errors import StateError
 
 pytestmark = pytest.mark.containerd

@@ -21,7 +21,8 @@ from setpoint.drivers.keeper import KeeperClient
 from setpoint.drivers.logs import LogLine, read_log
 from setpoint.drivers.pump import Pump
 from setpoint.keeper.children import PATIENCE_S, start_time
-from setpoint.testing.keeper_server import KeeperServer, eventually
+from setpoint.testing.keeper_server import KeeperServer
+from setpoint.testing.waiting import eventually
 from state.errors import Invalid, NotFound, Unavailable
 
 UID = "6b0f7e55-1f0a-4c5e-9d5e-0123456789ab"

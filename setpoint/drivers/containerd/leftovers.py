@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from setpoint.drivers.containerd import cgroups
-from state.errors import Unavailable
+from setpoint.drivers.processes import PROC, ProcessId, is_alive, process_parent, process_start, send_signal
+from state.errors import NotFound, Unavailable
 from state.objects import Object
 
-PROC = Path("/proc")
 RUNC_ROOT = Path("/run/containerd/runc")
 """Where the shim lets runc keep its state unless the runtime options say otherwise; ours never do."""
 SHIM_PROGRAM = "containerd-shim-"
@@ -34,11 +34,14 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Shim:
-    """A running shim. ``started``: clock ticks since boot (proc(5), stat field 22), which makes the pid unique."""
+    """A running shim, and the container it is for."""
 
-    pid: int
-    started: int
+    process: ProcessId
     id: str
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
 
 def shims(namespace: str, address: str, but: Container[str] = ()) -> list[Shim]:
@@ -46,8 +49,7 @@ def shims(namespace: str, address: str, but: Container[str] = ()) -> list[Shim]:
     found = []
     for name in os.listdir(PROC):
         if name.isdigit() and (id := _shim_id(name, namespace, address)) and id not in but:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                found.append(Shim(int(name), started(int(name)), id))
+            found += [Shim(process, id) for process in _identified(int(name))]
     return sorted(found, key=lambda shim: shim.id)
 
 
@@ -83,16 +85,15 @@ def _flags(words: list[str]) -> dict[str, str]:
     return flags
 
 
-def started(pid: int) -> int:
-    """When a process started, in clock ticks since boot. Raises OSError when there is none."""
-    stat = (PROC / str(pid) / "stat").read_text()
-    return int(stat.rsplit(")", 1)[1].split()[19])
+def _identified(*pids: int) -> list[ProcessId]:
+    """Those of them that are there."""
+    return [ProcessId(pid, start) for pid in pids if (start := process_start(pid)) is not None]
 
 
 def age_s(shim: Shim) -> float:
     """Seconds since the shim started."""
     uptime = float((PROC / "uptime").read_text().split()[0])
-    return uptime - shim.started / os.sysconf("SC_CLK_TCK")
+    return uptime - shim.process.start / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> set[int]:
@@ -100,9 +101,7 @@ def descendants(pid: int) -> set[int]:
     children: dict[int, list[int]] = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
+            children.setdefault(process_parent(int(entry.name)), []).append(int(entry.name))
     below: set[int] = set()
     queue = list(children.get(pid, ()))
     while queue:
@@ -165,25 +164,15 @@ def forget_state(namespace: str, id: str) -> None:
 
 async def end_shim(shim: Shim) -> None:
     """The shim and what it started are gone."""
-    doomed = [(shim.pid, shim.started)]
-    if _runs(shim.pid, shim.started):
-        for pid in descendants(shim.pid):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                doomed.append((pid, started(pid)))
-    for pid, start in doomed:
-        kill(pid, partial(_runs, pid, start))
+    doomed = [shim.process]
+    if is_alive(shim.process):
+        doomed += _identified(*descendants(shim.pid))
+    for process in doomed:
+        with contextlib.suppress(NotFound):
+            send_signal(process, signal.SIGKILL)
     loop = asyncio.get_running_loop()
     until = loop.time() + END_DEADLINE_S
-    while any(_runs(pid, start) for pid, start in doomed):
+    while any(map(is_alive, doomed)):
         if loop.time() > until:
             raise Unavailable(f"shim {shim.pid} of {shim.id} has not ended {END_DEADLINE_S:g} s after SIGKILL")
         await asyncio.sleep(POLL_S)
-
-
-def _runs(pid: int, start: int) -> bool:
-    """Whether the process that started then is still there; a zombie is not."""
-    try:
-        fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return False
-    return fields[0] != "Z" and int(fields[19]) == start

@@ -20,6 +20,7 @@ from setpoint.drivers.containerd.channel import Channel, translate
 from setpoint.drivers.containerd.images import ImageStore, chain_ids
 from setpoint.drivers.containerd.source import read
 from setpoint.drivers.containerd.told import Told
+from setpoint.drivers.processes import ProcessId, is_alive
 from state import errors
 from state.objects import Object
 
@@ -263,11 +264,11 @@ def test_whose_shim(tmp_path: Path, change: dict[str, str], ours: bool) -> None:
 def test_a_process_is_known_by_its_start(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        start = leftovers.started(child.pid)
-        assert leftovers._runs(child.pid, start)
-        assert not leftovers._runs(child.pid, start + 1)
+        (process,) = leftovers._identified(child.pid)
+        assert is_alive(process)
+        assert not is_alive(ProcessId(child.pid, process.start + 1))
         leftovers.kill(child.pid, lambda: False)
-        assert leftovers._runs(child.pid, start)
+        assert is_alive(process)
         leftovers.kill(child.pid, lambda: True)
         assert child.wait(5) == -9
         leftovers.kill(child.pid, lambda: True)
