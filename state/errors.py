@@ -38,11 +38,10 @@ class Cause:
 
 
 class StateError(Exception):
-    """Base of all errors that cross a layer. ``retryable`` says whether the same call may succeed later."""
+    """Base of all errors that cross a layer."""
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = "InternalError"
-    retryable: ClassVar[bool] = True
 
     def __init__(
         self, message: str, *, causes: Sequence[Cause] = (), kind: str = "", name: str = "", retry_after_s: int = 0
@@ -82,19 +81,19 @@ class StateError(Exception):
 
 
 class BadRequest(StateError):
-    code, reason, retryable = 400, "BadRequest", False
+    code, reason = 400, "BadRequest"
 
 
 class Denied(StateError):
-    code, reason, retryable = 403, "Forbidden", False
+    code, reason = 403, "Forbidden"
 
 
 class NotFound(StateError):
-    code, reason, retryable = 404, "NotFound", False
+    code, reason = 404, "NotFound"
 
 
 class AlreadyExists(StateError):
-    code, reason, retryable = 409, "AlreadyExists", False
+    code, reason = 409, "AlreadyExists"
 
 
 class Conflict(StateError):
@@ -106,15 +105,15 @@ class Gone(StateError):
 
 
 class TooLarge(StateError):
-    code, reason, retryable = 413, "RequestEntityTooLarge", False
+    code, reason = 413, "RequestEntityTooLarge"
 
 
 class UnsupportedMedia(StateError):
-    code, reason, retryable = 415, "UnsupportedMediaType", False
+    code, reason = 415, "UnsupportedMediaType"
 
 
 class Invalid(StateError):
-    code, reason, retryable = 422, "Invalid", False
+    code, reason = 422, "Invalid"
 
 
 class Busy(StateError):

@@ -47,7 +47,6 @@ from state.ledger import CONTAINERS, TOMBSTONES
 from state.objects import FINALIZER, Object
 from state.store import DeleteOptions, Preconditions
 
-TAIL_KEPT = True
 _SIGNAL = re.compile(r"(?:SIG)?([A-Z]+2?|[0-9]{1,3})([+-][0-9]{1,2})?")
 
 
@@ -253,10 +252,7 @@ class Actor:
         work.over = True
 
     async def _release(self, work: Pass, step: Release) -> None:
-        ports, uid = self._ports, work.want.uid
-        await ports.logs.close(uid, keep_tail=TAIL_KEPT)
-        await ports.sandboxes.release(uid)
-        await ports.files.remove(uid)
+        await release(self._ports, work.want.uid)
         work.seen = replace(work.seen, leftovers=False)
 
     async def _finish(self, work: Pass, step: Finish) -> None:
@@ -288,6 +284,13 @@ class Actor:
         for instance in work.seen.instances:
             if instance.id == id:
                 self._saw(work, replace(instance, task=state, exit=None, pid=instance.pid if state else 0))
+
+
+async def release(ports: Ports, uid: str) -> None:
+    """What belongs to the uid and not to one of its revisions is gone, but for the end of its log."""
+    await ports.logs.close(uid, keep_tail=True)
+    await ports.sandboxes.release(uid)
+    await ports.files.remove(uid)
 
 
 async def forget(ports: Ports, uid: str, *, buried: bool = False) -> None:

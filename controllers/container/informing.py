@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from controllers.container.ports import Instance
 from controllers.container.references import references
@@ -43,23 +42,15 @@ class Informer:
 
     async def follow(self, kind: str) -> None:
         """For ever: the changes of one kind. A broken or compacted watch begins again with all that there is."""
-        since: int | None = None
         while True:
-            with suppress(Gone):
-                since = await self._watch(kind, since)
-            since = None
+            try:
+                async for event in self._store.watch(Selection(kind)):
+                    self._heard(event)
+            except Gone:
+                pass
+            except StateError as error:
+                self._log.warning("watch broke", kind=kind, error=error.message)
             await self._clock.sleep(RETRY_S)
-
-    async def _watch(self, kind: str, since: int | None) -> int | None:
-        try:
-            async for event in self._store.watch(Selection(kind), since=since):
-                since = event.revision
-                self._heard(event)
-        except Gone:
-            raise
-        except StateError as error:
-            self._log.warning("watch broke", kind=kind, error=error.message)
-        return since
 
     def _heard(self, event: WatchEvent) -> None:
         if event.stored is None:

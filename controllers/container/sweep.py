@@ -7,9 +7,8 @@ without a tombstone is an orphan: kept running, listed, removed only by an expli
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
-from controllers.container.act import forget
+from controllers.container.act import forget, release
 from controllers.container.bundle import Ports
 from controllers.container.ports import Instance
 from controllers.container.view import RuntimeView
@@ -54,9 +53,7 @@ class Sweep:
         left = await self._view.settle(uid)
         for instance in left:
             await self._end(instance)
-        await self._ports.logs.close(uid, keep_tail=True)
-        await self._ports.sandboxes.release(uid)
-        await self._ports.files.remove(uid)
+        await release(self._ports, uid)
         await forget(self._ports, uid, buried=self._view.in_doubt(uid))
         if left:
             self._log.info("swept what was left of a deleted container", uid=uid, instances=len(left))
@@ -88,6 +85,3 @@ class Sweep:
 
     async def _declared(self) -> set[str]:
         return {stored.uid for stored in (await self._ports.store.list(Selection("Container"))).items}
-
-
-SWEEP_EVERY = timedelta(minutes=1)

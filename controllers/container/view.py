@@ -53,7 +53,6 @@ class RuntimeView:
         self.signalled: dict[str, Signal] = {}
         """What this life of the agent last sent to a task, by id."""
         self.fresh = False
-        self.stale_since = clock.monotonic()
         self._standing = False
         """The subscription stands: events reach us."""
 
@@ -189,7 +188,6 @@ class RuntimeView:
             return
         self._log.warning("containerd is away", error=error.message)
         self.fresh = False
-        self.stale_since = self._clock.monotonic()
         for instance in list(self.all()):
             self._wake(instance)
 

@@ -297,7 +297,7 @@ class Engine:
                     due = self._throttle(ended, now)
         if end.outcome != "again":
             self._again.pop(key, None)
-        self._queue.postpone(key, now=now, not_before=self._failures.floor(key))
+        self._queue.postpone(key, not_before=self._failures.floor(key))
         self._queue.done(key, now=now, due=due, priority=ended.priority)
         self._wake.set()
 

@@ -106,7 +106,7 @@ class Queue(Generic[K]):
         due = self.next_due()
         return due is not None and due <= now
 
-    def postpone(self, key: K, *, now: float, not_before: float) -> None:
+    def postpone(self, key: K, *, not_before: float) -> None:
         """Adds that came while the key is active are served no earlier than that."""
         kept = self._active.get(key)
         if kept is not None:

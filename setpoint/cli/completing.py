@@ -13,7 +13,6 @@ from setpoint.cli.failures import wrong_use
 if TYPE_CHECKING:
     from setpoint.client import Client
 
-HIDDEN = "__complete"
 _PATIENCE_S = 0.5
 
 SCRIPTS = {

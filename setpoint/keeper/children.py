@@ -74,11 +74,6 @@ class Child:
             return "running"
         return "backoff" if self._wanted else "stopped"
 
-    @property
-    def was_wanted(self) -> bool:
-        """Whether the keeper before us ran this child."""
-        return bool(wire.read_json(self._state_path))
-
     def start(self) -> None:
         """Adopts the one that is there, else starts one."""
         if self._wanted:

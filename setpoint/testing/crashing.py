@@ -312,9 +312,6 @@ async def _late(seconds: float, call: Callable[[], Awaitable[Any]], life: Life) 
     return None if life.dead else await call()
 
 
-_END = object()
-
-
 class Stream:
     """A port's stream of events: each item is a numbered call of kind ``event``. The source runs on the other side and is
     closed when the life that listens ends."""

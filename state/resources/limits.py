@@ -11,7 +11,6 @@ from state.resources.fields import INT64, Later, Model, later, whole, wrong
 from state.resources.quantity import Quantity
 
 LEAST_MEMORY_BYTES = 6 * 1024 * 1024
-DEFAULT_PIDS = 16384
 
 
 def _amount(value: Quantity) -> Quantity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import ClassVar
 
 from sqlalchemy.exc import DBAPIError
 
@@ -13,13 +12,9 @@ from state.errors import InDoubt, StateError, Unavailable
 class Corrupt(Unavailable):
     """The file is damaged, or is none of ours. It is left as it is, and nothing is done on its word."""
 
-    retryable: ClassVar[bool] = False
-
 
 class NewerSchema(Unavailable):
     """The file was written by a newer version of this program. It is left as it is."""
-
-    retryable: ClassVar[bool] = False
 
 
 _MEANING = {

@@ -27,10 +27,6 @@ from state.objects import Object
 UNPACK_DEADLINE_S = 900.0
 """For one layer; 10 GiB of small files on a slow disk stay below."""
 
-INDEX_TYPES = frozenset(
-    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-)
-
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
     "aarch64": ("arm64", "v8"),

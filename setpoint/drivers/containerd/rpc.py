@@ -68,7 +68,6 @@ TASK_PAUSE = Call(f"{_T}/Pause", tasks_pb2.PauseTaskRequest, Empty)
 TASK_RESUME = Call(f"{_T}/Resume", tasks_pb2.ResumeTaskRequest, Empty)
 TASK_UPDATE = Call(f"{_T}/Update", tasks_pb2.UpdateTaskRequest, Empty)
 TASK_WAIT = Call(f"{_T}/Wait", tasks_pb2.WaitRequest, tasks_pb2.WaitResponse, reads=True)
-TASK_PIDS = Call(f"{_T}/ListPids", tasks_pb2.ListPidsRequest, tasks_pb2.ListPidsResponse, reads=True)
 TASK_RESIZE = Call(f"{_T}/ResizePty", tasks_pb2.ResizePtyRequest, Empty)
 TASK_CLOSE_IO = Call(f"{_T}/CloseIO", tasks_pb2.CloseIORequest, Empty)
 EXEC_CREATE = Call(f"{_T}/Exec", tasks_pb2.ExecProcessRequest, Empty)
@@ -82,7 +81,6 @@ SNAPSHOT_COMMIT = Call(f"{_P}/Commit", snapshots_pb2.CommitSnapshotRequest, Empt
 SNAPSHOT_REMOVE = Call(f"{_P}/Remove", snapshots_pb2.RemoveSnapshotRequest, Empty)
 SNAPSHOT_STAT = Call(f"{_P}/Stat", snapshots_pb2.StatSnapshotRequest, snapshots_pb2.StatSnapshotResponse, reads=True)
 SNAPSHOT_LIST = Call(f"{_P}/List", snapshots_pb2.ListSnapshotsRequest, snapshots_pb2.ListSnapshotsResponse, reads=True)
-SNAPSHOT_USAGE = Call(f"{_P}/Usage", snapshots_pb2.UsageRequest, snapshots_pb2.UsageResponse, reads=True)
 
 _I = f"{_S}.images.v1.Images"
 IMAGE_GET = Call(f"{_I}/Get", images_pb2.GetImageRequest, images_pb2.GetImageResponse, reads=True)

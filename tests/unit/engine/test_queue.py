@@ -133,9 +133,9 @@ def test_postpone_holds_back_what_came_while_active() -> None:
     queue: Queue[str] = Queue()
     queue.add("a", now=0, due=0)
     queue.pop(0)
-    queue.postpone("a", now=0, not_before=9)
+    queue.postpone("a", not_before=9)
     queue.add("a", now=1, due=1)
-    queue.postpone("a", now=1, not_before=4)
+    queue.postpone("a", not_before=4)
     queue.done("a", now=2)
     assert queue.next_due() == 4
 
