@@ -127,7 +127,7 @@ async def _end(parts: Assembly) -> None:
         stopped = await parts.acts.halt()
         log.info("stopped all containers and ended", stopped=stopped)
     else:
-        log.info("ended; containers go on running", running=running)
+        log.info("ended; containers go on running" if running else "ended; nothing was running", running=running)
     await parts.loop.engine.stop()
     await parts.recorder.flush()
 

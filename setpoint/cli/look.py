@@ -47,11 +47,9 @@ def get(
     reveal: Annotated[bool, typer.Option("--reveal", help="Values of Secrets; leaves an Event that says who looked.")] = False,
     missing_ok: Annotated[bool, typer.Option("--ignore-not-found", help="What is not there is no error.")] = False,
 ) -> None:
-    """List objects, or show some."""
+    """List objects, or show some; without a kind, Containers."""
     form = _Form(output, managed=managed, reveal=reveal, show_labels=show_labels, head=not no_headers, everywhere=everywhere)
-    targets = naming.targets(names or (), kinds_alone=True)
-    if not targets:
-        raise wrong_use("say which kind: setpoint get containers, or setpoint get all")
+    targets = naming.targets(names or (), kinds_alone=True) or [naming.Target(naming.container_type())]
     client = connect()
     lists = _lists(client, targets, namespace, labels, fields, everywhere, missing_ok)
     objects = [obj for _, found, _ in lists for obj in found]
