@@ -1,0 +1,1 @@
+"""The libraries and the kernel behind the ports: translate types and errors, decide nothing."""

@@ -1,0 +1,1 @@
+"""What can be declared: a pydantic model per kind, and the admission that decodes, defaults and validates. No I/O."""

@@ -1,3 +1,5 @@
+"""Exits: what ended is recorded before anything else happens to it."""
+
 from __future__ import annotations
 
 from dataclasses import replace

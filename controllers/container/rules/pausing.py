@@ -1,3 +1,5 @@
+"""Paused: frozen while declared so."""
+
 from __future__ import annotations
 
 from controllers.container.model import Pause, Plan, Resume, Situation

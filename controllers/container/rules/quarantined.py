@@ -1,3 +1,5 @@
+"""Quarantine: what crashes too often rests until it is told to try again."""
+
 from __future__ import annotations
 
 from dataclasses import replace

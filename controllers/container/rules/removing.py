@@ -1,3 +1,5 @@
+"""Deletion: everything of the uid goes, the finalizer last."""
+
 from __future__ import annotations
 
 from dataclasses import replace

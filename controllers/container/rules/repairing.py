@@ -1,3 +1,5 @@
+"""Drift: what runs is brought to what is declared, as far as that goes without a new start."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -21,7 +23,7 @@ def repairing(s: Situation) -> Plan | None:
         return Plan((Update(current.id), Remember(known)))
     if s.seen.stale_refs:
         return Plan((Refresh(),))
-    if s.mem.current is not None and not s.mem.current.ready:
+    if not s.mem.current.ready:
         return _become_ready(s)
     return None
 

@@ -1,3 +1,5 @@
+"""Replacement: another revision, its trial, and the way back."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Starts: what is missing is made and launched."""
+
 from __future__ import annotations
 
 from dataclasses import replace

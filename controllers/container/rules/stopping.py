@@ -1,3 +1,5 @@
+"""Stops: the graceful end of a task that should not run."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Blindness and hold: when nothing may be concluded or touched."""
+
 from __future__ import annotations
 
 from controllers.container.model import Plan, Recall, Situation, Waiting

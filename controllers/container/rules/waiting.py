@@ -1,3 +1,5 @@
+"""Between two runs: the delay of the back-off, or the end."""
+
 from __future__ import annotations
 
 from dataclasses import replace
