@@ -7,6 +7,7 @@ say() { printf '\n== %s\n' "$*"; }
 say format and lint
 "$bin/ruff" format --check .
 "$bin/ruff" check .
+"$bin/ruff" check --config tools/clockless.toml state controllers
 say types
 "$bin/mypy"
 say import contracts
