@@ -14,7 +14,7 @@ from typing import Any
 
 from controllers.container import preparing
 from controllers.container.bundle import Ports
-from controllers.container.memory import Launched, Memory, Revision, dump
+from controllers.container.memory import ExitRecord, Launched, Memory, Revision, dump
 from controllers.container.model import (
     Admit,
     Create,
@@ -108,7 +108,19 @@ class Actor:
         if step.bury:
             changes[TOMBSTONES, work.want.uid] = {"namespace": work.want.key.namespace, "name": work.want.key.name}
         await self._ports.ledger.put_all(changes)
+        ended = step.memory.last_exit
+        if ended is not None and ended != work.mem.last_exit and ended.reason != "StartError":
+            self._tell_exit(work.want, ended)
         work.mem = step.memory
+
+    def _tell_exit(self, want: Desired, ended: ExitRecord) -> None:
+        """One event per kind of end; the same one again only counts."""
+        how = f"exit code {ended.code}" if ended.code is not None else ended.message
+        signal = f" (signal {ended.signal})" if ended.signal else ""
+        reason = "Stopped" if ended.requested else ended.reason if ended.reason == "OOMKilled" else "Exited"
+        self._ports.recorder.record(
+            want.key, want.uid, reason, f"{how}{signal}", warning=not ended.requested and ended.code != 0
+        )
 
     async def _recall(self, work: Pass, step: Recall) -> None:
         """The ledger was lost: the newest record that carries this uid is taken for the current revision."""

@@ -192,6 +192,21 @@ def test_policies_decide_who_runs_again() -> None:
     play(story)
 
 
+def test_every_end_leaves_an_event() -> None:
+    async def story(node: SimulatedNode) -> None:
+        node.runtime.programs["three"] = Program(runs_s=1.0, code=3)
+        await node.apply("fails", command=["three"], restartPolicy="Never")
+        await node.apply("stops")
+        await asyncio.sleep(5)
+        await node.apply("stops", runState="Stopped")
+        await asyncio.sleep(5)
+        told = {(name, reason, message) for name, reason, message in node.recorder.told}
+        assert ("fails", "Exited", "exit code 3") in told
+        assert ("stops", "Stopped", "exit code 137 (signal 9)") in told
+
+    play(story)
+
+
 def test_auto_remove_shows_the_exit_then_goes() -> None:
     async def story(node: SimulatedNode) -> None:
         node.runtime.programs["job"] = Program(runs_s=2.0, code=4)
