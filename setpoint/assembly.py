@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import structlog
 
 from controllers import registry
 from controllers.container.bundle import Ports
 from controllers.engine.budget import Budget
+from controllers.engine.ports import Log
 from controllers.node.reconciler import NodeReconciler
 from controllers.registry import Controllers, Tuning
 from setpoint.api.kinds import Kinds
@@ -66,93 +68,141 @@ class Assembly:
     api: ApiServer
 
 
-def obey(budget: Budget, spec: Object) -> None:
-    """What the Node's spec asks of the agent."""
-    budget.tune(starts_per_second(spec.get("startBudget") or "4/s"))
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all the rest stands on: the files of this node, its images, and the ways to containerd and the keeper."""
+
+    settings: Settings
+    clock: SystemClock
+    store: SqliteStore
+    ledger: SqliteLedger
+    channel: Channel
+    containerd: Containerd
+    images: NodeImages
+    pump: Pump
+    threads: DisposableThreads
+    host: ThisHost
+    facts: NodeFacts
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        return self.settings.data_dir, self.settings.run_dir
 
 
 async def assemble(settings: Settings) -> Assembly:
     """Opens store and ledger, and wires everything; nothing runs yet. Raises what the stores raise."""
-    clock, log = SystemClock(), structlog.get_logger("setpoint")
+    log = structlog.get_logger("setpoint")
+    ground = await _open(settings)
+    recorder = EventRecorder(ground.store, ground.clock, log, settings.name)
+    ports = _ports(ground, recorder)
+    loop = _loop(ground, ports, log)
+    acts = _acts(ground, ports, loop)
+    return Assembly(
+        settings=settings,
+        clock=ground.clock,
+        store=ground.store,
+        ledger=ground.ledger,
+        keeper=KeeperClient(*ground.folders, containerd=settings.containerd_program, log_links=settings.links),
+        channel=ground.channel,
+        containerd=ground.containerd,
+        loop=loop,
+        recorder=recorder,
+        acts=acts,
+        api=ApiServer(
+            ApiSettings(settings.run_dir / "api.sock", settings.gid),
+            store=ground.store,
+            operations=_operations(ground, ports, loop, acts),
+            kinds=Kinds(),
+            now=ground.clock.now,
+        ),
+    )
+
+
+async def _open(settings: Settings) -> _Ground:
+    clock = SystemClock()
     here = Options(admit=admit_on(settings.name), engine_id=recall(settings.data_dir))
     store = await SqliteStore.open(settings.data_dir / "store.db", clock=clock, ids=Uuids(), options=here)
     remember(settings.data_dir, store.engine_id)
     ledger = await SqliteLedger.open(settings.data_dir / "ledger.db")
-    address = settings.containerd or str(settings.run_dir / "containerd" / "containerd.sock")
-    channel = Channel(address)
-    containerd = Containerd(channel, store.engine_id)
+    channel = Channel(_address(settings))
     hooks = Hooks(used_by=partial(users, ledger))
-    images = NodeImages(ImageStore(channel), settings.run_dir, settings.data_dir, clock, SystemRandom(), hooks=hooks)
-    threads, host, pump = (
-        DisposableThreads("paths"),
-        ThisHost(clock, (settings.data_dir, settings.run_dir)),
-        Pump(settings.run_dir),
-    )
-    recorder = EventRecorder(store, clock, log, settings.name)
-    ports = Ports(
-        store=store,
-        ledger=ledger,
-        runtime=containerd,
-        images=images,
-        sandboxes=NetworkNamespaces(settings.run_dir / "netns"),
-        files=Files(settings.data_dir, settings.run_dir, seed=images.seed, others=threads),
-        paths=HostFolders(threads),
-        logs=pump,
-        host=host,
-        recorder=recorder,
-    )
-    facts = NodeFacts(host, store.engine_id)
-    loop = registry.assemble(
-        ports,
-        containerd,
-        clock=clock,
-        random=SystemRandom(),
-        log=log,
-        tuning=Tuning(settings.resync, PASS_DEADLINE, settings.slots, settings.start_budget),
-        own=lambda budget: [NodeReconciler(store, facts, settings.name, partial(obey, budget), clock)],
-    )
-    acts = NodeActs(
-        planner=Planner(ports, loop.view, clock),
-        store=store,
-        view=loop.view,
-        engine=loop.engine,
-        reconciler=loop.containers,
-        facts=facts,
-        clock=clock,
-        threads=threads,
-        folders=(settings.data_dir, settings.run_dir),
-        containerd=address,
-        private=not settings.containerd,
-    )
-    driver = ExecDriver(channel)
-    execs = Execs(driver, settings.run_dir / "exec")
-    execs.sweep()
-    sessions = Sessions(settings.data_dir, containerd, driver, execs, pump, clock)
-    operations = Operations(
-        containers=ContainerActs(ports, loop.view, loop.engine, clock, sessions),
-        images=ImageActs(images),
-        orphans=OrphanActs(loop.sweep, store),
-        node=acts,
-    )
-    api = ApiServer(
-        ApiSettings(settings.run_dir / "api.sock", settings.gid),
-        store=store,
-        operations=operations,
-        kinds=Kinds(),
-        now=clock.now,
-    )
-    return Assembly(
+    host = ThisHost(clock, (settings.data_dir, settings.run_dir))
+    return _Ground(
         settings=settings,
         clock=clock,
         store=store,
         ledger=ledger,
-        keeper=KeeperClient(
-            settings.data_dir, settings.run_dir, containerd=settings.containerd_program, log_links=settings.links
-        ),
         channel=channel,
-        containerd=containerd,
-        loop=loop,
+        containerd=Containerd(channel, store.engine_id),
+        images=NodeImages(ImageStore(channel), settings.run_dir, settings.data_dir, clock, SystemRandom(), hooks=hooks),
+        pump=Pump(settings.run_dir),
+        threads=DisposableThreads("paths"),
+        host=host,
+        facts=NodeFacts(host, store.engine_id),
+    )
+
+
+def _address(settings: Settings) -> str:
+    return settings.containerd or str(settings.run_dir / "containerd" / "containerd.sock")
+
+
+def _ports(ground: _Ground, recorder: EventRecorder) -> Ports:
+    return Ports(
+        store=ground.store,
+        ledger=ground.ledger,
+        runtime=ground.containerd,
+        images=ground.images,
+        sandboxes=NetworkNamespaces(ground.settings.run_dir / "netns"),
+        files=Files(*ground.folders, seed=ground.images.seed, others=ground.threads),
+        paths=HostFolders(ground.threads),
+        logs=ground.pump,
+        host=ground.host,
         recorder=recorder,
-        acts=acts,
-        api=api,
+    )
+
+
+def _loop(ground: _Ground, ports: Ports, log: Log) -> Controllers:
+    settings, store, clock = ground.settings, ground.store, ground.clock
+    return registry.assemble(
+        ports,
+        ground.containerd,
+        clock=clock,
+        random=SystemRandom(),
+        log=log,
+        tuning=Tuning(settings.resync, PASS_DEADLINE, settings.slots, settings.start_budget),
+        own=lambda budget: [NodeReconciler(store, ground.facts, settings.name, partial(_obey, budget), clock)],
+    )
+
+
+def _obey(budget: Budget, spec: Object) -> None:
+    """What the Node's spec asks of the agent."""
+    budget.tune(starts_per_second(spec.get("startBudget") or "4/s"))
+
+
+def _acts(ground: _Ground, ports: Ports, loop: Controllers) -> NodeActs:
+    return NodeActs(
+        planner=Planner(ports, loop.view, ground.clock),
+        store=ground.store,
+        view=loop.view,
+        engine=loop.engine,
+        reconciler=loop.containers,
+        facts=ground.facts,
+        clock=ground.clock,
+        threads=ground.threads,
+        folders=ground.folders,
+        containerd=_address(ground.settings),
+        private=not ground.settings.containerd,
+    )
+
+
+def _operations(ground: _Ground, ports: Ports, loop: Controllers, acts: NodeActs) -> Operations:
+    driver = ExecDriver(ground.channel)
+    execs = Execs(driver, ground.settings.run_dir / "exec")
+    execs.sweep()
+    sessions = Sessions(ground.settings.data_dir, ground.containerd, driver, execs, ground.pump, ground.clock)
+    return Operations(
+        containers=ContainerActs(ports, loop.view, loop.engine, ground.clock, sessions),
+        images=ImageActs(ground.images),
+        orphans=OrphanActs(loop.sweep, ground.store),
+        node=acts,
     )
