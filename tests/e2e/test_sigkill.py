@@ -5,6 +5,7 @@ Closed world: what is left afterwards is what an undisturbed run leaves, and the
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from setpoint.testing.agent_server import AgentServer, container
 from setpoint.testing.waiting import eventually
+from state.errors import InDoubt
 
 pytestmark = [pytest.mark.containerd, pytest.mark.timeout(180)]
 
@@ -113,7 +115,8 @@ def remove(server: AgentServer, name: str) -> None:
 def _send(server: AgentServer, name: str, patch: dict[str, object]) -> None:
     from setpoint.testing.agent_server import CONTAINER
 
-    server.client.patch(CONTAINER, "default", name, patch)
+    with contextlib.suppress(InDoubt):  # it may die of what it was told before it has answered
+        server.client.patch(CONTAINER, "default", name, patch)
 
 
 def runs_once(server: AgentServer, name: str, uid: str, revision: int) -> None:
