@@ -237,9 +237,9 @@ def _remove_run_dir(run_dir: Path) -> None:
     """What a reboot would lose anyway: sockets, pinned namespaces, files of Secrets in memory."""
     if not (run_dir / "keeper").is_dir():
         return  # none of ours
-    for point in sorted(_mounts_below(run_dir), reverse=True):
+    for point in _mounts_in(run_dir):
         subprocess.run(("umount", "--lazy", point), capture_output=True, check=False)
-    if left := _mounts_below(run_dir):
+    if left := _mounts_in(run_dir):
         note(f"{run_dir} stays: {left[0]} cannot be unmounted")
         return
     shutil.rmtree(run_dir)
@@ -306,7 +306,7 @@ def _leave(host: Host, data_dir: Path, run_dir: Path, *, purge: bool) -> None:
             continue
         if not (path / "store.db").exists() and not (path / "keeper").exists() and any(path.iterdir()):
             raise Failed(f"{path}: is not a folder of Setpoint's, so it is not deleted")
-        mounts = _mounts_below(path)
+        mounts = _mounts_in(path)
         if mounts:
             raise Failed(
                 f"{path}: still has {len(mounts)} mounts ({mounts[0]}): stop what uses them, then uninstall --purge again"
@@ -315,12 +315,12 @@ def _leave(host: Host, data_dir: Path, run_dir: Path, *, purge: bool) -> None:
         out(f"removed     {path}")
 
 
-def _mounts_below(path: Path) -> list[str]:
-    """A delete must not follow a mount into what is somebody else's."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        points = [line.split()[4].replace("\\040", " ") for line in file]
-    inside = str(path.resolve()) + "/"
-    return [point for point in points if point.startswith(inside)]
+def _mounts_in(path: Path) -> list[str]:
+    """A delete must not follow a mount into what is somebody else's. A disk of its own for the folder itself is fine."""
+    from setpoint.drivers.paths import mounts_below
+
+    folder = str(path.resolve())
+    return [point for point in mounts_below(folder) if point != folder]
 
 
 def reset(

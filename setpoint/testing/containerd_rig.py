@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -39,6 +39,18 @@ async def load(store: ImageStore, image: SmallImage | None = None) -> str:
         target = Descriptor(digest(image.manifest_bytes), MANIFEST, len(image.manifest_bytes))
         await held.put(image.reference, target)
     return chain
+
+
+@contextlib.contextmanager
+def serving(release: Release) -> Iterator[ContainerdServer]:
+    """As :func:`running`, for tests that bring a loop each; only images are made in it."""
+    if release.missing:
+        pytest.skip(release.missing)
+    with tempfile.TemporaryDirectory(prefix="sp-") as folder:
+        server = ContainerdServer(Path(folder) / "c", release)
+        asyncio.run(server.start())
+        yield server
+        asyncio.run(server.close())
 
 
 @contextlib.asynccontextmanager

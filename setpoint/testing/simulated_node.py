@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from setpoint.testing.fake_logs import FakeLogs
 from setpoint.testing.fake_node import FakeFiles, FakeImages, FakeSandboxes
 from setpoint.testing.fake_runtime import BUSYBOX, FakeRuntime
 from setpoint.testing.scripted import RememberingLog
+from setpoint.testing.simloop import simulate
 from state.errors import StateError
 from state.ledger import CONTAINERS, TOMBSTONES
 from state.objects import API_VERSION, Key, Object
@@ -214,3 +215,20 @@ def scratch() -> Iterator[Path]:
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
         yield Path(folder)
+
+
+def play(story: Callable[[SimulatedNode], Awaitable[None]], tuning: Tuning = Tuning(), *, world: World | None = None) -> None:
+    """Runs a story under virtual time, to its end, on a node whose agent lives."""
+    with scratch() as folder:
+
+        async def scenario() -> None:
+            node = await SimulatedNode.make(folder, tuning)
+            living = asyncio.get_running_loop().create_task(node.boot(world))
+            try:
+                await story(node)
+            finally:
+                living.cancel()
+                await asyncio.gather(living, return_exceptions=True)
+                await node.close()
+
+        simulate(scenario, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,7 +15,8 @@ from setpoint.drivers.containerd.channel import Channel
 from setpoint.drivers.containerd.images import ImageStore
 from setpoint.drivers.images.node import NodeImages
 from setpoint.drivers.images.pulling import Patience
-from setpoint.testing.containerd_server import RELEASES, ContainerdServer, Release
+from setpoint.testing.containerd_rig import serving
+from setpoint.testing.containerd_server import RELEASES, ContainerdServer
 from setpoint.testing.images import busybox, busybox_archive
 from setpoint.testing.node_contract import ImagesContract
 from setpoint.testing.registry_server import RegistryServer
@@ -27,14 +27,8 @@ pytestmark = pytest.mark.containerd
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.name)
 def server(request: pytest.FixtureRequest) -> Iterator[ContainerdServer]:
     """One of each release for all; each test has a namespace of its own in it."""
-    release: Release = request.param
-    if release.missing:
-        pytest.skip(release.missing)
-    with tempfile.TemporaryDirectory(prefix="sp-") as folder:  # a socket's path is short
-        made = ContainerdServer(Path(folder) / "c", release)
-        asyncio.run(made.start())
+    with serving(request.param) as made:
         yield made
-        asyncio.run(made.close())
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -20,8 +18,8 @@ from setpoint.drivers.containerd.channel import Channel
 from setpoint.drivers.containerd.execs import Execs as ExecDriver
 from setpoint.drivers.containerd.images import ImageStore
 from setpoint.sessions.execs import Execs, ExecSession
-from setpoint.testing.containerd_rig import RealRig, load, remove_cgroups
-from setpoint.testing.containerd_server import RELEASES, ContainerdServer, Release
+from setpoint.testing.containerd_rig import RealRig, load, running
+from setpoint.testing.containerd_server import RELEASES, ContainerdServer
 from setpoint.testing.runtime_rig import FOREVER, spec
 
 pytestmark = [pytest.mark.containerd, pytest.mark.asyncio(loop_scope="module")]
@@ -29,18 +27,8 @@ pytestmark = [pytest.mark.containerd, pytest.mark.asyncio(loop_scope="module")]
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", params=RELEASES, ids=lambda release: release.name)
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[ContainerdServer]:
-    release: Release = request.param
-    if release.missing:
-        pytest.skip(release.missing)
-    folder = Path(tempfile.mkdtemp(prefix="sp-x-"))
-    server = ContainerdServer(folder / "c", release)
-    try:
-        await server.start()
+    async with running(request.param) as server:
         yield server
-    finally:
-        await server.close()
-        remove_cgroups()
-        shutil.rmtree(folder)
 
 
 class Inside:

@@ -13,7 +13,6 @@ import socket
 import stat
 import subprocess
 import tarfile
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,7 +27,8 @@ from setpoint.drivers.containerd.images import ImageStore
 from setpoint.drivers.files import Files
 from setpoint.drivers.images.node import Hooks, NodeImages
 from setpoint.drivers.images.pulling import Patience
-from setpoint.testing.containerd_server import RELEASES, ContainerdServer, Release
+from setpoint.testing.containerd_rig import serving
+from setpoint.testing.containerd_server import RELEASES, ContainerdServer
 from setpoint.testing.images import SmallImage, busybox, busybox_archive, descriptor, digest
 from setpoint.testing.registry_server import RegistryServer
 from state.errors import Conflict, Denied, Invalid, NotFound, Unavailable
@@ -41,14 +41,8 @@ pytestmark = pytest.mark.containerd
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.name)
 def server(request: pytest.FixtureRequest) -> Iterator[ContainerdServer]:
     """One of each release for all; each test has a namespace of its own in it."""
-    release: Release = request.param
-    if release.missing:
-        pytest.skip(release.missing)
-    with tempfile.TemporaryDirectory(prefix="sp-") as folder:  # a socket's path is short
-        made = ContainerdServer(Path(folder) / "c", release)
-        asyncio.run(made.start())
+    with serving(request.param) as made:
         yield made
-        asyncio.run(made.close())
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 
@@ -12,28 +12,8 @@ import pytest
 from controllers.registry import Tuning
 from setpoint.testing.fake_programs import Program
 from setpoint.testing.fake_runtime import FakeRuntime
-from setpoint.testing.simloop import simulate
-from setpoint.testing.simulated_node import SimulatedNode, scratch
+from setpoint.testing.simulated_node import SimulatedNode, play
 from state.objects import Key
-
-Story = Callable[[SimulatedNode], Awaitable[None]]
-
-
-def play(story: Story, tuning: Tuning = Tuning()) -> None:
-    """Runs a story on a node whose agent lives, to its end."""
-    with scratch() as folder:
-
-        async def scenario() -> None:
-            node = await SimulatedNode.make(folder, tuning)
-            living = asyncio.get_running_loop().create_task(node.boot())
-            try:
-                await story(node)
-            finally:
-                living.cancel()
-                await asyncio.gather(living, return_exceptions=True)
-                await node.close()
-
-        simulate(scenario, 0)
 
 
 async def until(look: Callable[[], bool]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -14,29 +13,11 @@ from setpoint.operations.planning import Planner
 from setpoint.testing.clock import EPOCH
 from setpoint.testing.crashing import World
 from setpoint.testing.faults import Call, Fault, Verdict
-from setpoint.testing.simloop import simulate
-from setpoint.testing.simulated_node import SimulatedNode, container, scratch
+from setpoint.testing.simulated_node import SimulatedNode, container, play
 from state.errors import Conflict, NotFound
 from state.objects import Key, Object
 
 WEB = Key("Container", "default", "web")
-Story = Callable[[SimulatedNode], Awaitable[None]]
-
-
-def play(story: Story, world: World | None = None) -> None:
-    with scratch() as folder:
-
-        async def scenario() -> None:
-            node = await SimulatedNode.make(folder)
-            living = asyncio.get_running_loop().create_task(node.boot(world))
-            try:
-                await story(node)
-            finally:
-                living.cancel()
-                await asyncio.gather(living, return_exceptions=True)
-                await node.close()
-
-        simulate(scenario, 0)
 
 
 async def plan(node: SimulatedNode, **spec: object) -> tuple[list[str], bool, str]:
@@ -232,4 +213,4 @@ def test_what_no_event_tells_the_resync_finds() -> None:
         await asyncio.sleep(100)
         assert node.census() == {}
 
-    play(story, World(Silent()))
+    play(story, world=World(Silent()))
