@@ -89,7 +89,6 @@ class NewInstance:
     runtime: str = "runc"
     systemd_cgroup: bool = False
     declaration: Object = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Runtime(Protocol):

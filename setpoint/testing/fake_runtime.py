@@ -12,7 +12,7 @@ Works under ``SimLoop`` and with ``ManualClock``: it sleeps on the clock it was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from controllers.container.ports import Exit, Instance, NewInstance, RuntimeEvent, StartFailed, Stdio, TaskState
@@ -406,8 +406,8 @@ class FakeRuntime:
             self._end(id, task, task.program.code)
 
 
-def _identity(new: NewInstance) -> tuple[str, int, str, str, str, Mapping[str, str]]:
-    return new.uid, new.revision, new.namespace, new.name, new.chain_id, dict(new.labels)
+def _identity(new: NewInstance) -> tuple[str, int, str, str, str]:
+    return new.uid, new.revision, new.namespace, new.name, new.chain_id
 
 
 def _no_image(image: str) -> NotFound:

@@ -50,7 +50,6 @@ def unpacked(message: AnyMessage) -> Object:
 def record(new: NewInstance, engine: str, snapshotter: str) -> containers_pb2.Container:
     """The container record of a new instance."""
     labels = {
-        **new.labels,
         ENGINE: engine,
         NAMESPACE: new.namespace,
         NAME: new.name,
