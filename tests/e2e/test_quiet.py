@@ -48,6 +48,7 @@ def quiet() -> Iterator[tuple[AgentServer, ContainerdServer]]:
             yield server, runtime
     finally:
         asyncio.run(runtime.close())
+        folder.rmdir()
 
 
 def test_at_rest_nothing_is_written_and_nothing_asked(quiet: tuple[AgentServer, ContainerdServer]) -> None:
