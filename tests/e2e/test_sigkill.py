@@ -57,6 +57,8 @@ def bystander(server: AgentServer) -> int:
 
 @pytest.mark.parametrize(("verb", "site", "when"), POINTS)
 def test_killed_there_it_converges(server: AgentServer, bystander: int, verb: str, site: str, when: str) -> None:
+    if not alive(server, dead=False):
+        server.start()
     name = f"{verb}-{site.replace('.', '-').replace('_', '-')}-{when}"
     declare(server, verb, name)
     uid = server.get(name)["metadata"]["uid"]
@@ -73,11 +75,13 @@ def test_killed_there_it_converges(server: AgentServer, bystander: int, verb: st
     clean(server, name)
 
 
-def alive(server: AgentServer) -> bool:
+def alive(server: AgentServer, *, dead: bool = True) -> bool:
+    """It answers; one that has died already is told as ``dead``."""
     try:
         server.client.request("GET", "/readyz")
     except Exception:
-        return server._process is not None and server._process.poll() is not None
+        ended = server._process is None or server._process.poll() is not None
+        return dead if ended else False
     return True
 
 
@@ -87,7 +91,10 @@ def declare(server: AgentServer, verb: str, name: str) -> None:
     if verb == "create":
         held["metadata"]["annotations"] = {"setpoint.dev/hold": "true"}
     server.apply(held)
-    if verb != "create":
+    if verb == "create":
+        # Shown first, so that the dying agent has nothing to write before it is told to begin.
+        server.until(name, lambda s: any(c["type"] == "Held" for c in s.get("conditions", ())))
+    else:
         server.until_phase(name, "Running")
 
 
