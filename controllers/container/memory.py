@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from controllers.engine.instants import Instant
+from state.ledger import CONTAINERS, Ledger
 from state.objects import Object
 
 KEPT_EXITS = 10
@@ -125,6 +126,12 @@ def dump(memory: Memory) -> Object:
     """The ledger document: plain JSON, absent what is at its default."""
     doc = {name: value for name, value in asdict(memory).items() if value not in (None, "", (), 0, False) or name == "uid"}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in doc.items()}
+
+
+def remembered(ledger: Ledger, uid: str) -> Memory:
+    """What the ledger holds of a uid; empty for one that was never seen."""
+    doc = ledger.get(CONTAINERS, uid)
+    return load(doc) if doc else Memory(uid)
 
 
 def load(doc: Object) -> Memory:

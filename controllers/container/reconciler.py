@@ -9,7 +9,7 @@ from controllers.container.act import Actor, Pass, Throttled
 from controllers.container.bundle import Ports
 from controllers.container.decide import decide
 from controllers.container.declare import declare
-from controllers.container.memory import Memory, load
+from controllers.container.memory import Memory, remembered
 from controllers.container.model import Delete, Desired, Plan, Remember, Resolve, Situation, Step, Waiting
 from controllers.container.observe import Observer
 from controllers.container.ports import StartFailed
@@ -21,7 +21,6 @@ from controllers.engine.ports import Clock
 from controllers.engine.result import DONE, Result
 from state.clock import rfc3339_micro
 from state.errors import Conflict, Denied, Invalid, NotFound, StateError
-from state.ledger import CONTAINERS
 from state.objects import Key, Object
 from state.store import Preconditions
 
@@ -51,7 +50,7 @@ class ContainerReconciler:
             self._hashes.pop(key, None)
             return DONE  # what it may have left is the business of the sweep
         want = replace(self._declare(key, stored.object), halting=self.halting)
-        work = Pass(want, self._memory(want))
+        work = Pass(want, remembered(self._ports.ledger, want.uid))
         try:
             plan = await self._converge(work)
         except StateError as error:
@@ -140,10 +139,6 @@ class ContainerReconciler:
 
     def _situation(self, work: Pass) -> Situation:
         return Situation(work.want, work.seen, work.mem, self._now(), self._wall())
-
-    def _memory(self, want: Desired) -> Memory:
-        doc = self._ports.ledger.get(CONTAINERS, want.uid)
-        return load(doc) if doc else Memory(want.uid)
 
     async def _remember(self, work: Pass, mem: Memory) -> None:
         await self._actor.act(work, Remember(mem))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controllers.container.bundle import Ports
 from controllers.container.declare import declare
-from controllers.container.memory import Memory, Revision, load
+from controllers.container.memory import Memory, Revision, remembered
 from controllers.container.model import LIVE
 from controllers.container.ports import ImageInfo, Instance
 from controllers.container.status import exit_of
@@ -21,7 +21,6 @@ from setpoint.operations.planning import actions
 from setpoint.sessions.opening import Sessions
 from state.clock import rfc3339_micro
 from state.errors import Conflict, NotFound
-from state.ledger import CONTAINERS
 from state.objects import Key, Object
 from state.store import Selection
 
@@ -147,8 +146,7 @@ class ContainerActs:
         return [{name: item.object.get(name) for name in shown} for item in listing.items]
 
     def _memory(self, uid: str) -> Memory:
-        doc = self._ports.ledger.get(CONTAINERS, uid)
-        return load(doc) if doc else Memory(uid)
+        return remembered(self._ports.ledger, uid)
 
     async def _require_live(self, key: Key) -> Running:
         stored = await self._ports.store.get(key)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from controllers.container.bundle import Ports
 from controllers.container.declare import declare
 from controllers.container.foresee import foresee, sentences
-from controllers.container.memory import Memory, load
+from controllers.container.memory import Memory, remembered
 from controllers.container.model import Desired, Plan, Seen, Situation
 from controllers.container.ports import Instance
 from controllers.container.preparing import Missing, check
@@ -18,7 +18,6 @@ from controllers.engine.ports import Clock
 from setpoint.api.operations import ObjectPlan
 from state.clock import rfc3339_micro
 from state.errors import NotFound, StateError
-from state.ledger import CONTAINERS
 from state.objects import Key, Object, key_of
 
 
@@ -38,8 +37,7 @@ class Planner:
         uid = await self._uid(key, obj)
         now = self._clock.now()
         want = declare({**obj, "metadata": {**obj["metadata"], "uid": uid}}, now)
-        doc = self._ports.ledger.get(CONTAINERS, uid)
-        mem = load(doc) if doc else Memory(uid)
+        mem = remembered(self._ports.ledger, uid)
         steps, plan = actions(want, self._view.of(uid), mem, read(self._clock), rfc3339_micro(now), self._view.fresh)
         replaces = mem.current is not None and any(step["do"] == "Create" for step in steps)
         waits = plan.waits.message if plan.waits else await self._missing(want, steps)
